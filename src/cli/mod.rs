@@ -1,0 +1,1 @@
+//! The command line: arguments in, one engine, text or JSON out.

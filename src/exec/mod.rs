@@ -1,0 +1,1 @@
+//! Running a graph on Candle: kernels, programs, gradients.

@@ -1,0 +1,1 @@
+//! Writers, size reports and the proof that a file equals what was seen.

@@ -1,0 +1,1 @@
+//! Background work: latest-wins slots, cancellation and progress.

@@ -1,0 +1,30 @@
+//! Secateur: a workbench for pruning neural networks.
+//!
+//! The modules are floors; imports only go down. From the bottom:
+//!
+//! | floor | holds |
+//! |---|---|
+//! | [`model`] | tensors, graph, facts, layers, checks: pure data |
+//! | [`formats`], [`data`] | files to models, files to labelled examples |
+//! | [`stats`], [`prune`] | distributions; plan, scores, masks |
+//! | [`exec`] | running a graph on Candle: kernels, programs, gradients, cost |
+//! | [`eval`], [`export`] | metrics; writers, reports, proof of equality |
+//! | [`recover`] | training and fine-tuning |
+//! | [`jobs`] | latest-wins slots, cancellation, progress |
+//! | [`app`] | document, commands, history, session |
+//! | [`cli`], [`ui`] | the two thin fronts |
+
+pub mod app;
+pub mod cli;
+pub mod data;
+pub mod eval;
+pub mod exec;
+pub mod export;
+pub mod formats;
+pub mod jobs;
+pub mod model;
+pub mod prune;
+pub mod recover;
+pub mod stats;
+#[cfg(feature = "gui")]
+pub mod ui;

@@ -1,0 +1,258 @@
+use super::{Graph, Model, Node, NodeId, Tensor};
+use indexmap::IndexMap;
+use serde::Serialize;
+
+/// What a layer computes with its weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerKind {
+    /// Convolution, weight [out, in / groups, kernel...].
+    Conv,
+    /// Transposed convolution, weight [in, out / groups, kernel...].
+    ConvTranspose,
+    /// Fully connected with `Gemm`.
+    Linear,
+    /// Matrix product with a constant right-hand side.
+    MatMul,
+    /// Table look-up by `Gather`.
+    Embedding,
+    /// LSTM, GRU or RNN input and recurrence weights.
+    Recurrent,
+    /// A weight whose use is not known, from a file without a graph.
+    Weight,
+}
+
+impl LayerKind {
+    /// Short name as shown in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Conv => "Conv",
+            Self::ConvTranspose => "ConvTranspose",
+            Self::Linear => "Linear",
+            Self::MatMul => "MatMul",
+            Self::Embedding => "Embedding",
+            Self::Recurrent => "Recurrent",
+            Self::Weight => "Weight",
+        }
+    }
+}
+
+/// Whether the weights of a layer can be set to zero, and if not, why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prunability {
+    /// Weights can be ranked and removed.
+    Prunable,
+    /// Integers, often quantised codes whose zero is a zero-point.
+    NotFloat(super::DType),
+    /// Nothing to remove.
+    Empty,
+    /// NaN weights have no magnitude to rank.
+    NotANumber(u64),
+}
+
+impl Prunability {
+    /// Whether the layer can be pruned.
+    pub const fn is_prunable(&self) -> bool {
+        matches!(self, Self::Prunable)
+    }
+
+    /// One sentence on why the layer cannot be pruned; empty if it can.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Prunable => String::new(),
+            Self::NotFloat(dtype) => {
+                format!("stored as {dtype}; only floating-point weights can be ranked by magnitude")
+            }
+            Self::Empty => "has no weights".to_owned(),
+            Self::NotANumber(count) => format!("{count} weights are not a number; magnitudes cannot be ranked"),
+        }
+    }
+}
+
+/// One prunable weight tensor and where it is used: what the user sees as a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Name shown and used in plans: the weight's name without a trailing `.weight`.
+    pub name: String,
+    /// Nodes that use the weight; several if it is shared, none without a graph.
+    pub nodes: Vec<NodeId>,
+    /// What it computes.
+    pub kind: LayerKind,
+    /// Name of the weight tensor.
+    pub weight: String,
+    /// Name of the bias tensor.
+    pub bias: Option<String>,
+    /// Shape of the weight.
+    pub shape: Vec<usize>,
+    /// Axis of `shape` that counts output channels or neurons.
+    pub output_axis: usize,
+    /// Convolution groups, else 1.
+    pub groups: usize,
+    /// Whether it can be pruned.
+    pub prunability: Prunability,
+}
+
+impl Layer {
+    /// Number of weights.
+    pub fn weight_count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Number of output channels or neurons.
+    pub fn channel_count(&self) -> usize {
+        self.shape.get(self.output_axis).copied().unwrap_or(0)
+    }
+
+    /// Shape as `50 x 20 x 5 x 5`, with a proper multiplication sign.
+    pub fn shape_text(&self) -> String {
+        self.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("\u{d7}")
+    }
+
+    /// Operator and kernel size, such as `Conv 5×5`.
+    pub fn kind_text(&self) -> String {
+        match self.kind {
+            LayerKind::Conv if self.shape.len() > 2 => {
+                let kernel = self.shape[2..].iter().map(ToString::to_string).collect::<Vec<_>>().join("\u{d7}");
+                let depthwise = self.groups > 1 && self.groups == self.shape[0] && self.shape[1] == 1;
+                let prefix = if depthwise { "Depthwise" } else { "Conv" };
+                format!("{prefix} {kernel}")
+            }
+            kind => kind.name().to_owned(),
+        }
+    }
+}
+
+/// All layers of a model, in graph order, or in file order where there is no graph.
+pub fn layers_of(model: &Model) -> Vec<Layer> {
+    match &model.graph {
+        Some(graph) => graph_layers(model, graph),
+        None => weight_layers(model),
+    }
+}
+
+struct WeightUse {
+    kind: LayerKind,
+    input: usize,
+    bias: Option<usize>,
+    output_axis: usize,
+    groups: usize,
+}
+
+fn weight_use(node: &Node, weight_rank: usize) -> Option<WeightUse> {
+    let fixed = |kind, input, bias, output_axis| WeightUse { kind, input, bias, output_axis, groups: 1 };
+    Some(match node.op.as_str() {
+        "Conv" => WeightUse { groups: node.int("group", 1).max(1) as usize, ..fixed(LayerKind::Conv, 1, Some(2), 0) },
+        "ConvTranspose" => {
+            WeightUse { groups: node.int("group", 1).max(1) as usize, ..fixed(LayerKind::ConvTranspose, 1, Some(2), 1) }
+        }
+        "Gemm" => fixed(LayerKind::Linear, 1, Some(2), usize::from(node.int("transB", 0) == 0)),
+        "MatMul" if weight_rank >= 2 => fixed(LayerKind::MatMul, 1, None, weight_rank - 1),
+        "Gather" if weight_rank == 2 => fixed(LayerKind::Embedding, 0, None, 1),
+        "LSTM" | "GRU" | "RNN" => fixed(LayerKind::Recurrent, 1, Some(3), 1),
+        _ => return None,
+    })
+}
+
+fn graph_layers(model: &Model, graph: &Graph) -> Vec<Layer> {
+    let mut layers: IndexMap<&str, Layer> = IndexMap::new();
+    for (id, node) in graph.iter_nodes() {
+        let weight_input = usize::from(node.op != "Gather");
+        let Some(value) = node.input(weight_input) else { continue };
+        let Some(tensor) = model.initializer(value) else { continue };
+        let Some(usage) = weight_use(node, tensor.shape().len()) else { continue };
+        if node.op == "Gather" && !tensor.dtype().is_float() {
+            continue;
+        }
+        debug_assert_eq!(usage.input, weight_input);
+        let weight = graph.value(value).name.as_str();
+        if let Some(shared) = layers.get_mut(weight) {
+            shared.nodes.push(id);
+            continue;
+        }
+        let bias = usage.bias.and_then(|i| node.input(i)).filter(|&b| model.initializer(b).is_some());
+        layers.insert(
+            weight,
+            Layer {
+                name: layer_name(weight),
+                nodes: vec![id],
+                kind: usage.kind,
+                weight: weight.to_owned(),
+                bias: bias.map(|b| graph.value(b).name.clone()),
+                shape: tensor.shape().to_vec(),
+                output_axis: usage.output_axis,
+                groups: usage.groups,
+                prunability: prunability(tensor),
+            },
+        );
+    }
+    layers.into_values().collect()
+}
+
+fn weight_layers(model: &Model) -> Vec<Layer> {
+    model
+        .tensors
+        .iter()
+        .filter(|(_, tensor)| tensor.shape().len() >= 2)
+        .map(|(name, tensor)| Layer {
+            name: layer_name(name),
+            nodes: Vec::new(),
+            kind: LayerKind::Weight,
+            weight: name.clone(),
+            bias: name
+                .strip_suffix("weight")
+                .map(|stem| format!("{stem}bias"))
+                .filter(|bias| model.tensors.contains_key(bias)),
+            shape: tensor.shape().to_vec(),
+            output_axis: 0,
+            groups: 1,
+            prunability: prunability(tensor),
+        })
+        .collect()
+}
+
+fn layer_name(weight: &str) -> String {
+    weight.strip_suffix(".weight").filter(|stem| !stem.is_empty()).unwrap_or(weight).to_owned()
+}
+
+fn prunability(tensor: &Tensor) -> Prunability {
+    if !tensor.dtype().is_float() {
+        Prunability::NotFloat(tensor.dtype())
+    } else if tensor.is_empty() {
+        Prunability::Empty
+    } else {
+        Prunability::Prunable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{DType, Dim, GraphBuilder};
+
+    fn zeros(shape: &[usize]) -> Tensor {
+        Tensor::from_f32(shape.to_vec(), vec![0.0; shape.iter().product()]).unwrap()
+    }
+
+    #[test]
+    fn a_weight_used_twice_is_one_layer() {
+        let mut b = GraphBuilder::new("tied");
+        let x = b.input("x", vec![Dim::symbol("batch"), 4.into()]);
+        let w = b.tensor("fc.weight", zeros(&[4, 4]));
+        let h = b.gemm("first", x, w, None);
+        let y = b.gemm("second", h, w, None);
+        b.output(y);
+        let layers = layers_of(&b.finish().unwrap());
+        assert_eq!(layers.len(), 1);
+        assert_eq!((layers[0].name.as_str(), layers[0].nodes.len()), ("fc", 2));
+    }
+
+    #[test]
+    fn integer_weights_are_listed_but_not_prunable() {
+        let mut model = Model::default();
+        let codes = Tensor::new(DType::I8, vec![2, 2], bytes::Bytes::from_static(&[1, 2, 3, 4])).unwrap();
+        model.tensors.insert("q.weight".into(), codes);
+        let layers = layers_of(&model);
+        assert_eq!(layers[0].prunability, Prunability::NotFloat(DType::I8));
+        assert!(layers[0].prunability.reason().contains("i8"));
+    }
+}

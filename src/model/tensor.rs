@@ -1,0 +1,198 @@
+use super::DType;
+use bytes::Bytes;
+use float8::{F8E4M3, F8E5M2};
+use half::{bf16, f16};
+use std::borrow::Cow;
+
+/// Why a tensor could not be made or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TensorError {
+    /// The byte count does not follow from shape and dtype.
+    #[error("shape {shape:?} of {dtype} needs {expected} bytes, got {actual}")]
+    ByteCount {
+        /// Shape as declared.
+        shape: Vec<usize>,
+        /// Element type as declared.
+        dtype: DType,
+        /// Product of shape and element size.
+        expected: usize,
+        /// Bytes given.
+        actual: usize,
+    },
+    /// The element count overflows `usize`.
+    #[error("shape {0:?} is too large to address")]
+    TooLarge(Vec<usize>),
+    /// The operation needs another element type.
+    #[error("expected {expected}, got {actual}")]
+    WrongDType {
+        /// Element type needed.
+        expected: &'static str,
+        /// Element type found.
+        actual: DType,
+    },
+}
+
+/// A dense row-major tensor in its own dtype, little-endian.
+///
+/// Cloning shares the bytes, which may be a view into a memory-mapped file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Tensor {
+    dtype: DType,
+    shape: Vec<usize>,
+    bytes: Bytes,
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor({} {:?})", self.dtype, self.shape)
+    }
+}
+
+fn element_count(shape: &[usize]) -> Result<usize, TensorError> {
+    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).ok_or_else(|| TensorError::TooLarge(shape.to_vec()))
+}
+
+impl Tensor {
+    /// Wraps little-endian `bytes`.
+    ///
+    /// # Errors
+    /// [`TensorError::ByteCount`] if the length does not match shape and dtype.
+    pub fn new(dtype: DType, shape: Vec<usize>, bytes: Bytes) -> Result<Self, TensorError> {
+        let expected =
+            element_count(&shape)?.checked_mul(dtype.size()).ok_or_else(|| TensorError::TooLarge(shape.clone()))?;
+        if bytes.len() != expected {
+            return Err(TensorError::ByteCount { shape, dtype, expected, actual: bytes.len() });
+        }
+        Ok(Self { dtype, shape, bytes })
+    }
+
+    /// An f32 tensor that owns `values`.
+    ///
+    /// # Errors
+    /// [`TensorError::ByteCount`] if `values` does not fill `shape`.
+    pub fn from_f32(shape: Vec<usize>, values: Vec<f32>) -> Result<Self, TensorError> {
+        Self::new(DType::F32, shape, Bytes::from_owner(F32Owner(values)))
+    }
+
+    /// An i64 tensor that owns `values`.
+    ///
+    /// # Errors
+    /// [`TensorError::ByteCount`] if `values` does not fill `shape`.
+    pub fn from_i64(shape: Vec<usize>, values: &[i64]) -> Result<Self, TensorError> {
+        Self::new(DType::I64, shape, Bytes::copy_from_slice(bytemuck::cast_slice(values)))
+    }
+
+    /// Element type.
+    pub const fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Extent of every axis, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.bytes.len() / self.dtype.size()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Raw little-endian data.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Borrowed f32 elements when the tensor is f32 and its bytes are aligned, else a converted copy.
+    /// f64 is rounded, narrower floats are exact, integers convert by value.
+    pub fn to_f32(&self) -> Cow<'_, [f32]> {
+        let bytes = &self.bytes[..];
+        match self.dtype {
+            DType::F32 => match bytemuck::try_cast_slice(bytes) {
+                Ok(values) => Cow::Borrowed(values),
+                Err(_) => Cow::Owned(convert(bytes, f32::from_le_bytes)),
+            },
+            DType::F64 => Cow::Owned(convert(bytes, |b| f64::from_le_bytes(b) as f32)),
+            DType::F16 => Cow::Owned(convert(bytes, |b| f16::from_le_bytes(b).to_f32())),
+            DType::BF16 => Cow::Owned(convert(bytes, |b| bf16::from_le_bytes(b).to_f32())),
+            DType::F8E4M3 => Cow::Owned(convert(bytes, |[b]| F8E4M3::from_bits(b).to_f32())),
+            DType::F8E5M2 => Cow::Owned(convert(bytes, |[b]| F8E5M2::from_bits(b).to_f32())),
+            _ => Cow::Owned(self.to_i64().into_iter().map(|v| v as f32).collect()),
+        }
+    }
+
+    /// Elements as i64; floats are truncated, u64 beyond `i64::MAX` wraps.
+    pub fn to_i64(&self) -> Vec<i64> {
+        let bytes = &self.bytes[..];
+        match self.dtype {
+            DType::Bool | DType::U8 => convert(bytes, |[b]| i64::from(b)),
+            DType::I8 => convert(bytes, |b| i64::from(i8::from_le_bytes(b))),
+            DType::U16 => convert(bytes, |b| i64::from(u16::from_le_bytes(b))),
+            DType::I16 => convert(bytes, |b| i64::from(i16::from_le_bytes(b))),
+            DType::U32 => convert(bytes, |b| i64::from(u32::from_le_bytes(b))),
+            DType::I32 => convert(bytes, |b| i64::from(i32::from_le_bytes(b))),
+            DType::U64 => convert(bytes, |b| u64::from_le_bytes(b) as i64),
+            DType::I64 => convert(bytes, i64::from_le_bytes),
+            _ => self.to_f32().iter().map(|&v| v as i64).collect(),
+        }
+    }
+
+    /// The same data under another shape.
+    ///
+    /// # Errors
+    /// [`TensorError::ByteCount`] if the element count differs.
+    pub fn reshaped(&self, shape: Vec<usize>) -> Result<Self, TensorError> {
+        Self::new(self.dtype, shape, self.bytes.clone())
+    }
+}
+
+fn convert<const N: usize, T>(bytes: &[u8], f: impl Fn([u8; N]) -> T) -> Vec<T> {
+    bytes.as_chunks::<N>().0.iter().map(|&chunk| f(chunk)).collect()
+}
+
+struct F32Owner(Vec<f32>);
+
+impl AsRef<[u8]> for F32Owner {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f32_tensors_are_read_without_a_copy() {
+        let tensor = Tensor::from_f32(vec![2, 2], vec![1.0, -2.0, 0.0, 4.5]).unwrap();
+        assert!(matches!(tensor.to_f32(), Cow::Borrowed(&[1.0, -2.0, 0.0, 4.5])));
+    }
+
+    #[test]
+    fn unaligned_f32_bytes_are_still_read_correctly() {
+        let mut raw = vec![0u8];
+        raw.extend_from_slice(bytemuck::cast_slice(&[1.5f32, -3.0]));
+        let tensor = Tensor::new(DType::F32, vec![2], Bytes::from(raw).slice(1..)).unwrap();
+        assert_eq!(tensor.to_f32().as_ref(), &[1.5, -3.0]);
+    }
+
+    #[test]
+    fn narrow_floats_convert_exactly() {
+        let half: Vec<u8> = [0.5f32, -1.25].iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+        let tensor = Tensor::new(DType::F16, vec![2], Bytes::from(half)).unwrap();
+        assert_eq!(tensor.to_f32().as_ref(), &[0.5, -1.25]);
+    }
+
+    #[test]
+    fn wrong_byte_counts_and_overflowing_shapes_are_refused() {
+        assert!(matches!(
+            Tensor::new(DType::F32, vec![3], Bytes::from_static(&[0; 8])),
+            Err(TensorError::ByteCount { expected: 12, actual: 8, .. })
+        ));
+        assert!(matches!(Tensor::new(DType::F32, vec![usize::MAX, 2], Bytes::new()), Err(TensorError::TooLarge(_))));
+    }
+}

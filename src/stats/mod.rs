@@ -1,0 +1,1 @@
+//! One-pass exact distributions of weights and of channel norms.

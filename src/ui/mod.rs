@@ -1,0 +1,1 @@
+//! The window. Reads the document, sends commands.
