@@ -244,11 +244,14 @@ fn conv_shape(node: &Node, shape: &Shape, weight: &[usize]) -> Result<Shape, Str
     }
     let groups = node.int("group", 1).max(1) as usize;
     if let Some(channels) = shape[1].known()
-        && channels != weight[1] * groups
+        && Some(channels) != weight[1].checked_mul(groups)
     {
-        return Err(format!("{channels} input channels, but the weight expects {}", weight[1] * groups));
+        return Err(format!(
+            "{channels} input channels, but the weight takes {} in each of {groups} groups",
+            weight[1]
+        ));
     }
-    if weight[0] % groups != 0 {
+    if !weight[0].is_multiple_of(groups) {
         return Err(format!("{} output channels do not divide into {groups} groups", weight[0]));
     }
     let mut result = vec![shape[0].clone(), Dim::Known(weight[0])];
