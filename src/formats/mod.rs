@@ -38,8 +38,8 @@ pub fn open(path: &Path) -> Result<Model, FormatError> {
 ///
 /// # Errors
 /// As [`open`], apart from reading.
-pub fn open_bytes(bytes: Bytes, name: &Path) -> Result<Model, FormatError> {
-    parse(&bytes, name)
+pub fn open_bytes(bytes: &Bytes, name: &Path) -> Result<Model, FormatError> {
+    parse(bytes, name)
 }
 
 /// Writes a model as safetensors with its graph embedded. The target is replaced whole or not at all;

@@ -36,7 +36,7 @@ fn saved(model: &Model) -> Vec<u8> {
 }
 
 fn opened(bytes: Vec<u8>) -> Result<Model, FormatError> {
-    formats::open_bytes(Bytes::from(bytes), Path::new("m.safetensors"))
+    formats::open_bytes(&Bytes::from(bytes), Path::new("m.safetensors"))
 }
 
 fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
