@@ -170,7 +170,7 @@ fn random_input(value: &Value, n: usize, rng: &mut StdRng) -> Result<Tensor, Eva
     let count = extents.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&c| c <= MAX_RANDOM_VALUES);
     let count = count.ok_or_else(|| refused("it is too large"))?;
     let values = (0..count).map(|_| rng.random_range(-1.0..1.0)).collect();
-    Tensor::from_f32(extents, values).map_err(|_| refused("it is too large"))
+    Tensor::from_f32(extents, values).map_err(|_too_large| refused("it is too large"))
 }
 
 fn shape_text(shape: &[Dim]) -> String {
