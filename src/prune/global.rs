@@ -87,3 +87,71 @@ fn lowest_channels(scores: &[&[f64]], count: usize) -> Vec<usize> {
     all[..count].iter().for_each(|&(_, part)| removed[part] += 1);
     removed
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Tensor, layers_of};
+    use proptest::prelude::*;
+
+    fn model_of(rows: &[Vec<f32>]) -> Model {
+        let mut model = Model::default();
+        for (i, row) in rows.iter().enumerate() {
+            let tensor = Tensor::from_f32(vec![row.len(), 1], row.clone()).unwrap();
+            model.tensors.insert(format!("{i}.weight"), tensor);
+        }
+        model
+    }
+
+    fn cuts(rows: &[Vec<f32>], granularity: Granularity, cut: Cut) -> Result<Vec<Cut>, PruneError> {
+        let model = model_of(rows);
+        let layers = layers_of(&model);
+        let selected: Vec<&Layer> = layers.iter().collect();
+        let cuts = global(&model, &selected, &Statistics::default(), granularity, Criterion::L1, cut)?;
+        Ok(cuts.into_iter().map(|(_, cut)| cut).collect())
+    }
+
+    #[test]
+    fn equal_scores_go_from_the_earlier_layer_first() {
+        for granularity in [Granularity::Element, Granularity::Channel] {
+            let cuts = cuts(&[vec![1.0, 2.0, 1.0], vec![1.0, 1.0, 3.0]], granularity, Cut::Keep(3)).unwrap();
+            assert_eq!(cuts, [Cut::Keep(1), Cut::Keep(2)]);
+        }
+    }
+
+    #[test]
+    fn a_sigma_is_one_threshold_for_all() {
+        let cuts = cuts(&[vec![1.0, -1.0], vec![3.0, -3.0]], Granularity::Element, Cut::Sigma(2.0)).unwrap();
+        assert!(cuts.iter().all(|cut| matches!(cut, Cut::Threshold(t) if (t - 20f64.sqrt()).abs() < 1e-12)));
+    }
+
+    #[test]
+    fn all_or_nothing_can_be_kept_but_no_more() {
+        let rows = [vec![1.0], vec![2.0, 3.0]];
+        for granularity in [Granularity::Element, Granularity::Channel] {
+            assert_eq!(cuts(&rows, granularity, Cut::Keep(0)).unwrap(), [Cut::Keep(0), Cut::Keep(0)]);
+            assert_eq!(cuts(&rows, granularity, Cut::Keep(3)).unwrap(), [Cut::Keep(1), Cut::Keep(2)]);
+            assert!(matches!(cuts(&rows, granularity, Cut::Keep(4)), Err(PruneError::Keep { pieces: 3, .. })));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_layers_together_keep_what_was_asked(
+            rows in prop::collection::vec(prop::collection::vec((-9i32..9).prop_map(|i| i as f32 * 0.25), 1..40), 1..6),
+            share in 0.0f64..=1.0,
+            channels in any::<bool>(),
+        ) {
+            let granularity = if channels { Granularity::Channel } else { Granularity::Element };
+            let total: usize = rows.iter().map(Vec::len).sum();
+            let keep = (share * total as f64) as usize;
+            let mut order: Vec<(f32, usize)> =
+                rows.iter().enumerate().flat_map(|(layer, row)| row.iter().map(move |v| (v.abs(), layer))).collect();
+            order.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let mut expected: Vec<usize> = rows.iter().map(Vec::len).collect();
+            order[..total - keep].iter().for_each(|&(_, layer)| expected[layer] -= 1);
+            let expected: Vec<Cut> = expected.into_iter().map(Cut::Keep).collect();
+            prop_assert_eq!(cuts(&rows, granularity, Cut::Keep(keep)).unwrap(), expected);
+        }
+    }
+}

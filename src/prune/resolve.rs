@@ -174,3 +174,162 @@ pub(super) fn population_std(scores: &[f64]) -> f64 {
     let mean = scores.iter().sum::<f64>() / count;
     (scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / count).sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::layers_of;
+    use crate::prune::apply;
+    use proptest::prelude::*;
+
+    fn model_of(shape: &[usize], values: &[f32]) -> (Model, Vec<Layer>) {
+        let mut model = Model::default();
+        model.tensors.insert("fc.weight".into(), Tensor::from_f32(shape.to_vec(), values.to_vec()).unwrap());
+        let layers = layers_of(&model);
+        (model, layers)
+    }
+
+    fn plan_of(granularity: Granularity, cut: Cut) -> Plan {
+        let mut plan = Plan::dense();
+        plan.set("fc", LayerPlan { granularity, criterion: Criterion::L1, cut, locked: false });
+        plan
+    }
+
+    fn resolve_one(values: &[f32], cut: Cut) -> Result<LayerMask, PruneError> {
+        let (model, layers) = model_of(&[1, values.len()], values);
+        resolve(&model, &layers, &plan_of(Granularity::Element, cut)).map(|mask| mask.layers[0].clone())
+    }
+
+    fn kept_bits(shape: &[usize], values: &[f32], granularity: Granularity, cut: Cut) -> Vec<bool> {
+        let (model, layers) = model_of(shape, values);
+        let mask = resolve(&model, &layers, &plan_of(granularity, cut)).unwrap();
+        mask.layers[0].bits(&layers[0], &model.tensors[0]).iter().collect()
+    }
+
+    #[test]
+    fn of_equal_scores_the_lowest_index_goes_first() {
+        let kept = kept_bits(&[1, 6], &[0.5, -0.5, 0.5, 2.0, 0.5, 0.0], Granularity::Element, Cut::Keep(3));
+        assert_eq!(kept, [false, false, true, true, true, false]);
+        let kept = kept_bits(&[4, 1], &[1.0, -1.0, 1.0, 1.0], Granularity::Channel, Cut::Keep(2));
+        assert_eq!(kept, [false, false, true, true]);
+    }
+
+    #[test]
+    fn a_threshold_keeps_the_scores_that_equal_it() {
+        let mask = resolve_one(&[0.25, -0.5, 0.75, -0.0], Cut::Threshold(0.5)).unwrap();
+        assert_eq!((mask.kept, mask.zeros, mask.threshold), (2, 2, 0.5));
+        assert_eq!(resolve_one(&[0.0, 1.0], Cut::Threshold(0.0)).unwrap().selection, Selection::All);
+    }
+
+    #[test]
+    fn fractions_of_pieces_round_half_to_even() {
+        let values: Vec<f32> = (1u8..=10).map(f32::from).collect();
+        for (sparsity, kept) in [(0.25, 8), (0.35, 6), (0.05, 10), (0.15, 8), (1.0, 0), (0.0, 10)] {
+            assert_eq!(resolve_one(&values, Cut::Sparsity(sparsity)).unwrap().kept, kept, "{sparsity}");
+        }
+    }
+
+    #[test]
+    fn the_threshold_of_a_count_is_the_lowest_kept_score() {
+        assert_eq!(resolve_one(&[0.1, 0.2, 0.3], Cut::Keep(2)).unwrap().threshold, f64::from(0.2f32));
+        assert_eq!(resolve_one(&[0.1, 0.2, 0.3], Cut::Keep(0)).unwrap().threshold, f64::INFINITY);
+    }
+
+    #[test]
+    fn sigma_counts_deviations_of_weights_or_of_channel_scores() {
+        let values = [1.0, -1.0, 3.0, -3.0];
+        let mask = resolve_one(&values, Cut::Sigma(1.0)).unwrap();
+        assert!((mask.threshold - 5f64.sqrt()).abs() < 1e-12);
+        assert_eq!(mask.kept, 2);
+        let (model, layers) = model_of(&[2, 2], &values);
+        let mask = resolve(&model, &layers, &plan_of(Granularity::Channel, Cut::Sigma(1.5))).unwrap();
+        assert_eq!((mask.layers[0].threshold, mask.layers[0].kept), (3.0, 1));
+    }
+
+    #[test]
+    fn existing_zeros_stay_counted_when_fewer_are_removed() {
+        let mask = resolve_one(&[0.0, 0.0, 0.0, 1.0], Cut::Keep(3)).unwrap();
+        assert_eq!((mask.kept, mask.zeros), (3, 3));
+    }
+
+    #[test]
+    fn infinite_weights_go_last() {
+        let values = [f32::INFINITY, 1.0, f32::NEG_INFINITY];
+        assert_eq!(kept_bits(&[1, 3], &values, Granularity::Element, Cut::Keep(1)), [false, false, true]);
+        assert_eq!(kept_bits(&[1, 3], &values, Granularity::Element, Cut::Keep(0)), [false; 3]);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_with_the_layer_named() {
+        let values = [1.0, f32::NAN];
+        assert_eq!(resolve_one(&values, Cut::Keep(1)), Err(PruneError::NotANumber { layer: "fc".into(), count: 1 }));
+        for cut in
+            [Cut::Sparsity(1.5), Cut::Sparsity(f64::NAN), Cut::Threshold(-0.1), Cut::Sigma(f64::NAN), Cut::Keep(3)]
+        {
+            let error = resolve_one(&[1.0, 2.0], cut).unwrap_err();
+            assert!(error.to_string().contains("layer `fc`"), "{error}");
+        }
+        let (model, mut layers) = model_of(&[1, 2], &[1.0, 2.0]);
+        let mut plan = plan_of(Granularity::Element, Cut::Keep(1));
+        layers[0].prunability = crate::model::Prunability::Empty;
+        assert!(matches!(resolve(&model, &layers, &plan), Err(PruneError::NotPrunable { .. })));
+        plan.set("fc9", LayerPlan { cut: Cut::Keep(1), ..LayerPlan::default() });
+        assert_eq!(resolve(&model, &layers, &plan), Err(PruneError::UnknownLayer { layer: "fc9".into() }));
+    }
+
+    fn tied_values() -> impl Strategy<Value = Vec<f32>> {
+        let value = prop_oneof![
+            2 => (-6i32..6).prop_map(|i| i as f32 * 0.5),
+            2 => -1.0f32..1.0,
+            1 => Just(-0.0f32),
+        ];
+        prop::collection::vec(value, 2..200)
+    }
+
+    proptest! {
+        #[test]
+        fn counts_are_exact_and_masks_are_a_stable_sort(values in tied_values(), share in 0.0f64..=1.0) {
+            let keep = (share * values.len() as f64) as usize;
+            let mut order: Vec<usize> = (0..values.len()).collect();
+            order.sort_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()));
+            let mut expected = vec![true; values.len()];
+            order[..values.len() - keep].iter().for_each(|&i| expected[i] = false);
+            let shape = [1, values.len()];
+            prop_assert_eq!(kept_bits(&shape, &values, Granularity::Element, Cut::Keep(keep)), expected);
+
+            let (model, layers) = model_of(&shape, &values);
+            let mask = resolve(&model, &layers, &plan_of(Granularity::Element, Cut::Keep(keep))).unwrap();
+            let masked = apply(&model, &layers, &mask);
+            let zeros = masked.tensors[0].to_f32().iter().filter(|&&v| v == 0.0).count();
+            prop_assert_eq!(mask.layers[0].zeros, zeros);
+        }
+
+        #[test]
+        fn a_higher_cut_never_gives_a_weight_back(values in tied_values(), a in 0.0f64..=1.0, b in 0.0f64..=1.0) {
+            let shape = [1, values.len()];
+            for granularity in [Granularity::Element, Granularity::Channel] {
+                let (few, many) = (Cut::Sparsity(a.min(b)), Cut::Sparsity(a.max(b)));
+                let (few, many) = (kept_bits(&shape, &values, granularity, few), kept_bits(&shape, &values, granularity, many));
+                prop_assert!(few.iter().zip(&many).all(|(few, many)| *few || !many));
+            }
+        }
+
+        #[test]
+        fn pruning_again_changes_nothing(values in tied_values(), sparsity in 0.0f64..=1.0, channels in any::<bool>()) {
+            let granularity = if channels { Granularity::Channel } else { Granularity::Element };
+            let (model, layers) = model_of(&[values.len() / 2, 2], &values[..values.len() / 2 * 2]);
+            let plan = plan_of(granularity, Cut::Sparsity(sparsity));
+            let once = apply(&model, &layers, &resolve(&model, &layers, &plan).unwrap());
+            let twice = apply(&once, &layers, &resolve(&once, &layers, &plan).unwrap());
+            prop_assert_eq!(&once.tensors[0].to_f32(), &twice.tensors[0].to_f32());
+        }
+
+        #[test]
+        fn statistics_at_hand_give_the_same_mask(values in tied_values(), threshold in 0.0f64..1.5) {
+            let (model, layers) = model_of(&[1, values.len()], &values);
+            let statistics = Statistics::of_model(&model, &layers);
+            let plan = plan_of(Granularity::Element, Cut::Threshold(threshold));
+            prop_assert_eq!(resolve(&model, &layers, &plan), resolve_with(&model, &layers, &plan, &statistics));
+        }
+    }
+}
