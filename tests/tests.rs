@@ -1,4 +1,4 @@
 //! Integration tests, linked once.
 
-mod sample_data;
 mod kernels;
+mod sample_data;

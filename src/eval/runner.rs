@@ -1,4 +1,5 @@
 use super::EvalError;
+use crate::exec::Bound;
 use crate::model::Tensor;
 
 /// Something that turns inputs into outputs: a bound program, or a function in its place.
@@ -13,5 +14,11 @@ pub trait Runner: Sync {
 impl<F: Fn(&[Tensor]) -> Result<Vec<Tensor>, EvalError> + Sync> Runner for F {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EvalError> {
         self(inputs)
+    }
+}
+
+impl Runner for Bound {
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EvalError> {
+        Self::run(self, inputs).map_err(|error| EvalError::Run(Box::new(error)))
     }
 }
