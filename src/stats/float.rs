@@ -9,6 +9,9 @@ use bytemuck::Pod;
 use float8::{F8E4M3, F8E5M2};
 use half::f16;
 
+/// Sign in a 16-bit code.
+const SIGN: u16 = 0x8000;
+
 /// One float format. Markers implement it; values stay raw little-endian bytes, aligned or not.
 pub trait Float: Send + Sync + 'static {
     /// Bytes of one element.
@@ -39,6 +42,13 @@ pub trait Float: Send + Sync + 'static {
     fn magnitude(key: Self::Key) -> f64;
     /// Bucket of a key in [`Float::GRID`].
     fn bucket(key: Self::Key) -> u16;
+
+    /// What the one pass counts by: cheaper to get than a bucket, and of one bucket only.
+    fn code(raw: Self::Raw) -> u16;
+    /// All codes of the numbers in a bucket.
+    fn codes(bucket: u16) -> [Option<u16>; 2] {
+        [Some(bucket), Some(bucket | SIGN)]
+    }
 
     /// Elements of a tensor of this format.
     fn elements(tensor: &Tensor) -> &[Self::Raw] {
@@ -91,6 +101,9 @@ impl Float for Single {
     fn bucket(key: u32) -> u16 {
         (key >> 16) as u16
     }
+    fn code(raw: [u8; 4]) -> u16 {
+        u16::from_le_bytes([raw[2], raw[3]])
+    }
 }
 
 /// Double precision. Buckets are those of single precision; within them doubles keep their own order.
@@ -127,6 +140,9 @@ impl Float for Double {
         let bits = nearest.to_bits() - u32::from(f64::from(nearest) > exact);
         (bits >> 16) as u16
     }
+    fn code(raw: [u8; 8]) -> u16 {
+        Self::bucket(Self::key(raw))
+    }
 }
 
 /// The upper half of a single.
@@ -158,6 +174,9 @@ impl Float for Brain {
     }
     fn bucket(key: u16) -> u16 {
         key
+    }
+    fn code(raw: [u8; 2]) -> u16 {
+        u16::from_le_bytes(raw)
     }
 }
 
@@ -194,6 +213,9 @@ impl Float for Half {
     fn bucket(key: u16) -> u16 {
         key
     }
+    fn code(raw: [u8; 2]) -> u16 {
+        u16::from_le_bytes(raw)
+    }
 }
 
 macro_rules! float8 {
@@ -227,6 +249,9 @@ macro_rules! float8 {
             }
             fn bucket(key: u8) -> u16 {
                 (<$format>::from_bits(key).to_f32().to_bits() >> 16) as u16 & 0x7fff
+            }
+            fn code(raw: [u8; 1]) -> u16 {
+                Self::bucket(Self::key(raw))
             }
         }
     };

@@ -7,17 +7,24 @@ use super::float::Float;
 use super::grid::Grid;
 use super::vectorize::{Kernel, vectorized};
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Elements whose keys and buckets stay in the first-level cache between the loops over them.
+/// Elements after which special values and the number of counters are looked at.
 const CHUNK: usize = 4096;
 /// Elements a worker takes at once.
-const TASK: usize = 64 * CHUNK;
+const TASK: usize = 16 * CHUNK;
+/// Elements whose sums are taken before they are counted. Sums keep the vector units busy and counts
+/// the store unit; alternating this often lets the processor overlap them.
+const BLOCK: usize = 64;
 /// Independent sums, so that additions overlap. Fixed, so that every machine adds in the same order.
 const LANES: usize = 16;
-/// Counters per bucket: neighbouring weights often share a bucket, and an increment that waits for
-/// the one before it costs more than all else in the pass.
-const WAYS: usize = 4;
+/// Counters per code for a layer full of zeros, where each increment would wait for the one before it.
+const MOST_WAYS: usize = 4;
+/// Values of the upper 16 bits, sign included.
+const CODES: usize = 1 << 16;
+/// Counters from one way to the next, off a power of two so that ways share no cache set.
+const STRIDE: usize = CODES + 16;
 
 /// Everything that one pass over the weights yields.
 pub struct Scan {
@@ -79,48 +86,55 @@ pub fn scan<F: Float>(elements: &[F::Raw]) -> Scan {
         })
         .collect();
 
-    let mut counts = vec![0u64; Grid::BUCKETS];
     let mut ordered = vec![Moments::default(); tasks.len()];
-    for (mut counters, moments) in parts {
-        counters.drain_into(&mut counts);
-        for (index, part) in moments {
-            ordered[index] = part;
-        }
+    for &(index, part) in parts.iter().flat_map(|(_, moments)| moments) {
+        ordered[index] = part;
     }
     let mut moments = Moments::default();
     for part in &ordered {
         moments.add(part);
     }
+    let bucket_of = |magnitude| usize::from(F::bucket(F::first_at_least(magnitude)));
+    let used = bucket_of(moments.min)..bucket_of(moments.max) + 1;
+    let mut counts = vec![0u64; Grid::BUCKETS];
+    for (mut counters, _) in parts {
+        counters.drain_into::<F>(&mut counts, used.clone());
+    }
     counts[usize::from(F::GRID.infinity())..].fill(0);
     Scan { counts, moments }
 }
 
-/// Bucket counters of one worker.
+/// Counters of one worker, by code. Unused memory is never touched.
 struct Counters {
-    narrow: Vec<[u32; WAYS]>,
-    wide: Vec<u64>,
+    narrow: Vec<u32>,
     unsaved: usize,
+    wide: Vec<u64>,
 }
 
 impl Counters {
     fn new() -> Self {
-        Self { narrow: vec![[0; WAYS]; Grid::BUCKETS], wide: Vec::new(), unsaved: 0 }
+        Self { narrow: vec![0; MOST_WAYS * STRIDE], unsaved: 0, wide: Vec::new() }
     }
 
     /// Makes sure that `count` further weights cannot overflow a counter.
-    fn reserve(&mut self, count: usize) {
+    fn reserve<F: Float>(&mut self, count: usize) {
         if self.unsaved + count > u32::MAX as usize {
             let mut wide = std::mem::take(&mut self.wide);
             wide.resize(Grid::BUCKETS, 0);
-            self.drain_into(&mut wide);
+            self.drain_into::<F>(&mut wide, 0..Grid::BUCKETS);
             self.wide = wide;
         }
         self.unsaved += count;
     }
 
-    fn drain_into(&mut self, counts: &mut [u64]) {
-        for (total, ways) in counts.iter_mut().zip(&mut self.narrow) {
-            *total += std::mem::take(ways).iter().map(|&n| u64::from(n)).sum::<u64>();
+    /// Adds what was counted in `buckets`, and starts again from zero.
+    fn drain_into<F: Float>(&mut self, counts: &mut [u64], buckets: Range<usize>) {
+        for bucket in buckets {
+            for code in F::codes(bucket as u16).into_iter().flatten() {
+                for way in 0..MOST_WAYS {
+                    counts[bucket] += u64::from(std::mem::take(&mut self.narrow[way * STRIDE + usize::from(code)]));
+                }
+            }
         }
         for (total, wide) in counts.iter_mut().zip(&self.wide) {
             *total += wide;
@@ -141,41 +155,23 @@ impl<F: Float> Kernel for ScanTask<'_, F> {
     #[expect(clippy::inline_always, reason = "must be compiled into each vector width's caller")]
     #[inline(always)]
     fn run(self) -> Moments {
-        self.counters.reserve(self.elements.len());
-        // Cut to a length the compiler knows, so that the loop below needs no bounds checks.
-        let counters = &mut self.counters.narrow[..Grid::BUCKETS];
+        self.counters.reserve::<F>(self.elements.len());
+        let counters = &mut self.counters.narrow[..];
         let mut lanes = Lanes::<F>::new();
-        let mut buckets = [0u16; CHUNK];
         let mut special = Moments::default();
         let mut elsewhere = 0;
+        let mut many_zeros = false;
         for chunk in self.elements.chunks(CHUNK) {
-            let buckets = &mut buckets[..chunk.len()];
-            let (mut least, mut most, mut zeros) = (F::LAST_NUMBER, F::ZERO, 0u32);
-            for (bucket, &raw) in buckets.iter_mut().zip(chunk) {
-                let key = F::key(raw);
-                *bucket = F::bucket(key);
-                least = least.min(key);
-                most = most.max(key);
-                zeros += u32::from(key == F::ZERO);
-            }
-            let (groups, rest) = buckets.as_chunks::<WAYS>();
-            for group in groups {
-                for (way, &bucket) in group.iter().enumerate() {
-                    counters[usize::from(bucket) % Grid::BUCKETS][way] += 1;
-                }
-            }
-            for &bucket in rest {
-                counters[usize::from(bucket) % Grid::BUCKETS][0] += 1;
-            }
-            if most > F::LAST_FINITE {
+            let next =
+                if many_zeros { lanes.after::<MOST_WAYS>(chunk, counters) } else { lanes.after::<2>(chunk, counters) };
+            let zeros = next.zeros() - lanes.zeros();
+            many_zeros = zeros > chunk.len() as u64 / 8;
+            if next.most() > F::LAST_FINITE {
                 special.add(&careful_moments::<F>(chunk));
                 elsewhere += chunk.len();
-                continue;
+            } else {
+                lanes = next;
             }
-            lanes.zeros += u64::from(zeros);
-            lanes.least = lanes.least.min(least);
-            lanes.most = lanes.most.max(most);
-            lanes.add(chunk);
         }
         let mut moments = lanes.finish(self.elements.len() - elsewhere);
         moments.add(&special);
@@ -183,10 +179,11 @@ impl<F: Float> Kernel for ScanTask<'_, F> {
     }
 }
 
+/// Running sums and extremes, one per lane.
 struct Lanes<F: Float> {
-    zeros: u64,
-    least: F::Key,
-    most: F::Key,
+    zeros: [u32; LANES],
+    least: [F::Key; LANES],
+    most: [F::Key; LANES],
     sum: [f64; LANES],
     sum_abs: [f64; LANES],
     sum_squares: [f64; LANES],
@@ -197,43 +194,74 @@ impl<F: Float> Lanes<F> {
     #[inline(always)]
     fn new() -> Self {
         let none = [0.0; LANES];
-        Self { zeros: 0, least: F::LAST_NUMBER, most: F::ZERO, sum: none, sum_abs: none, sum_squares: none }
+        Self {
+            zeros: [0; LANES],
+            least: [F::LAST_NUMBER; LANES],
+            most: [F::ZERO; LANES],
+            sum: none,
+            sum_abs: none,
+            sum_squares: none,
+        }
     }
 
+    /// Counts the elements of `chunk` and returns the lanes with them added.
     #[expect(clippy::inline_always, reason = "must be compiled into each vector width's caller")]
     #[inline(always)]
-    fn add(&mut self, chunk: &[F::Raw]) {
+    fn after<const WAYS: usize>(&self, chunk: &[F::Raw], counters: &mut [u32]) -> Self {
+        // Cut to a length the compiler knows, so that counting needs no bounds checks.
+        let counters = &mut counters[..MOST_WAYS * STRIDE];
         // Locals, so that the sums stay in registers.
-        let (mut sum, mut sum_abs, mut sum_squares) = (self.sum, self.sum_abs, self.sum_squares);
-        let (groups, rest) = chunk.as_chunks::<LANES>();
-        for group in groups {
+        let Self { mut zeros, mut least, mut most, mut sum, mut sum_abs, mut sum_squares } = *self;
+        let mut add = |group: &[F::Raw; LANES]| {
             for lane in 0..LANES {
-                let value = F::value(group[lane]);
+                let (key, value) = (F::key(group[lane]), F::value(group[lane]));
                 sum[lane] += value;
                 sum_abs[lane] += value.abs();
                 sum_squares[lane] += value * value;
+                zeros[lane] += u32::from(key == F::ZERO);
+                least[lane] = least[lane].min(key);
+                most[lane] = most[lane].max(key);
+            }
+        };
+        let (blocks, rest) = chunk.as_chunks::<BLOCK>();
+        for block in blocks {
+            block.as_chunks::<LANES>().0.iter().for_each(&mut add);
+            for (index, &raw) in block.iter().enumerate() {
+                counters[index % WAYS * STRIDE + usize::from(F::code(raw))] += 1;
             }
         }
-        for (lane, &raw) in rest.iter().enumerate() {
-            let value = F::value(raw);
+        for (index, &raw) in rest.iter().enumerate() {
+            let (key, value, lane) = (F::key(raw), F::value(raw), index % LANES);
             sum[lane] += value;
             sum_abs[lane] += value.abs();
             sum_squares[lane] += value * value;
+            zeros[lane] += u32::from(key == F::ZERO);
+            least[lane] = least[lane].min(key);
+            most[lane] = most[lane].max(key);
+            counters[usize::from(F::code(raw))] += 1;
         }
-        (self.sum, self.sum_abs, self.sum_squares) = (sum, sum_abs, sum_squares);
+        Self { zeros, least, most, sum, sum_abs, sum_squares }
+    }
+
+    fn zeros(&self) -> u64 {
+        self.zeros.iter().map(|&zeros| u64::from(zeros)).sum()
+    }
+
+    fn most(&self) -> F::Key {
+        self.most.iter().fold(F::ZERO, |most, &key| most.max(key))
     }
 
     fn finish(&self, finite: usize) -> Moments {
         Moments {
-            zeros: self.zeros,
+            zeros: self.zeros(),
             nans: 0,
             infinities: 0,
             finite: finite as u64,
             sum: self.sum.iter().sum(),
             sum_abs: self.sum_abs.iter().sum(),
             sum_squares: self.sum_squares.iter().sum(),
-            min: F::magnitude(self.least),
-            max: F::magnitude(self.most),
+            min: F::magnitude(self.least.iter().fold(F::LAST_NUMBER, |least, &key| least.min(key))),
+            max: F::magnitude(self.most()),
         }
     }
 }
