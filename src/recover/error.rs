@@ -13,10 +13,13 @@ pub enum RecoverError {
     Data(#[from] DataError),
     /// The graph cannot be run.
     #[error(transparent)]
-    Exec(#[from] ExecError),
+    Exec(Box<ExecError>),
     /// The graph could not be built.
     #[error(transparent)]
     Graph(#[from] InferError),
+    /// The recipe could not be written down.
+    #[error("the options cannot be stored: {0}")]
+    Recipe(#[from] serde_json::Error),
     /// A tensor operation failed.
     #[error("a tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -61,4 +64,10 @@ pub enum RecoverError {
     /// The observer stopped the run before the first epoch was over.
     #[error("training was cancelled before the first epoch was over")]
     Cancelled,
+}
+
+impl From<ExecError> for RecoverError {
+    fn from(error: ExecError) -> Self {
+        Self::Exec(Box::new(error))
+    }
 }

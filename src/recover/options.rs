@@ -50,8 +50,7 @@ impl TrainOptions {
     /// The recipe that made the bundled model of that architecture.
     pub fn recipe(architecture: Architecture) -> Self {
         match architecture {
-            Architecture::Mlp300100 => Self { epochs: 20, ..Self::default() },
-            Architecture::LeNet5 => Self { epochs: 20, ..Self::default() },
+            Architecture::Mlp300100 | Architecture::LeNet5 => Self { epochs: 20, ..Self::default() },
             Architecture::ResNet8 => Self {
                 epochs: 15,
                 learning_rate: 0.1,

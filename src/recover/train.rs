@@ -9,6 +9,7 @@ use candle_core::{Device, Tensor as CandleTensor};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
+use serde::Serialize;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -83,7 +84,7 @@ pub fn train(
         }
     }
     let Some((best, mut model)) = best else { return Err(RecoverError::Cancelled) };
-    model.metadata.insert(METADATA_KEY.to_owned(), describe(&learning, options, &best));
+    model.metadata.insert(METADATA_KEY.to_owned(), describe(&learning, options, &best)?);
     Ok(TrainOutcome { model, epochs, best_epoch: best.epoch, cancelled })
 }
 
@@ -98,18 +99,27 @@ fn better(new: &EpochReport, old: &EpochReport) -> bool {
     }
 }
 
-/// The recipe as JSON: what was learnt from, how, and which epoch was kept. No clock, so that the same run
-/// writes the same bytes.
-fn describe(data: &Dataset, options: &TrainOptions, best: &EpochReport) -> String {
-    serde_json::json!({
-        "data": data.name(),
-        "data_fingerprint": format!("{:016x}", data.fingerprint()),
-        "examples": data.len(),
-        "options": options,
-        "epoch": best.epoch,
-        "validation_accuracy": best.validation_accuracy,
+/// What the metadata says: what was learnt from, how, and which epoch was kept. No clock, so that the same
+/// run writes the same bytes.
+#[derive(Serialize)]
+struct Recipe<'a> {
+    data: &'a str,
+    data_fingerprint: String,
+    examples: usize,
+    options: &'a TrainOptions,
+    epoch: u32,
+    validation_accuracy: Option<f64>,
+}
+
+fn describe(data: &Dataset, options: &TrainOptions, best: &EpochReport) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&Recipe {
+        data: data.name(),
+        data_fingerprint: format!("{:016x}", data.fingerprint()),
+        examples: data.len(),
+        options,
+        epoch: best.epoch,
+        validation_accuracy: best.validation_accuracy,
     })
-    .to_string()
 }
 
 /// Checks the shapes of input and output; returns the number of logits.
