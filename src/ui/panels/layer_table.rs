@@ -3,8 +3,9 @@ use crate::model::Layer;
 use crate::ui::Scene;
 use crate::ui::theme::{self, CONTROL_RADIUS};
 use crate::ui::widgets::{DistributionBars, ratio_bar};
+use egui::containers::menu::MenuButton;
 use egui::{
-    Align, Align2, CornerRadius, FontFamily, FontId, Layout, Rect, Response, RichText, ScrollArea, Sense, Stroke,
+    Align, Align2, Button, CornerRadius, FontFamily, FontId, Layout, Rect, Response, RichText, ScrollArea, Sense, Stroke,
     StrokeKind, TextEdit, TextWrapMode, Ui, WidgetInfo, Role, pos2, vec2,
 };
 
@@ -58,7 +59,8 @@ fn sort_menu(ui: &mut Ui, scene: &mut Scene<'_>) {
     let view = scene.session.view();
     let arrow = if view.descending { "↓" } else { "↑" };
     let title = RichText::new(format!("{} {arrow}", view.sort.name())).font(theme::caption()).color(scene.t.dim);
-    let response = ui.menu_button(title, |ui| {
+    let button = Button::new(title).frame_when_inactive(false);
+    let (response, _) = MenuButton::from_button(button).ui(ui, |ui| {
         for key in SortKey::ALL {
             if ui.selectable_label(view.sort == key, key.name()).clicked() {
                 scene.send(Command::SortBy(key));
@@ -66,7 +68,7 @@ fn sort_menu(ui: &mut Ui, scene: &mut Scene<'_>) {
             }
         }
     });
-    response.response.on_hover_text("Order of the table. Choose the same again to reverse it.");
+    response.on_hover_text("Order of the table. Choose the same again to reverse it.");
 }
 
 fn filter(ui: &mut Ui, scene: &mut Scene<'_>) {

@@ -1,5 +1,5 @@
 use crate::stats::HistogramScale;
-use crate::ui::theme::Tokens;
+use crate::ui::theme::{self, Tokens};
 use egui::Id;
 use egui_plot::{AxisHints, GridInput, GridMark, HPlacement, Plot, PlotBounds};
 use std::ops::RangeInclusive;
@@ -53,8 +53,8 @@ pub fn still_plot<'a>(id: Id, t: &Tokens, x: AxisHints<'a>, y: AxisHints<'a>) ->
         .set_margin_fraction(egui::Vec2::ZERO)
         .show_grid([false, true])
         .grid_color(t.line)
-        .custom_x_axes(vec![x])
-        .custom_y_axes(vec![y])
+        .custom_x_axes(vec![x.tick_label_font(theme::caption()).tick_label_color(t.dim)])
+        .custom_y_axes(vec![y.tick_label_font(theme::caption()).tick_label_color(t.dim)])
         .y_grid_spacer(|input| marks(input, 4))
         .x_grid_spacer(|input| marks(input, 6))
 }
@@ -65,9 +65,18 @@ pub fn bounds(x: (f64, f64), top: f64) -> PlotBounds {
     PlotBounds::from_min_max([x.0, 0.0], [x.1.max(x.0 + f64::MIN_POSITIVE), top])
 }
 
-/// Axis hints with figures in `format`.
-pub fn x_axis<'a>(format: impl Fn(f64) -> String + 'a) -> AxisHints<'a> {
-    AxisHints::new_x().formatter(move |mark: GridMark, _: &RangeInclusive<f64>| format(mark.value))
+/// Axis hints with figures in `format`, which is given the value and the distance of two marks.
+pub fn x_axis<'a>(format: impl Fn(f64, f64) -> String + 'a) -> AxisHints<'a> {
+    AxisHints::new_x().formatter(move |mark: GridMark, _: &RangeInclusive<f64>| format(mark.value, mark.step_size))
+}
+
+/// A figure with just the decimals that tell it from the next mark, `step` away.
+pub fn mark_text(value: f64, step: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let decimals = (-step.abs().log10().floor()).clamp(0.0, 9.0) as usize;
+    if decimals > 5 { format!("{value:.1e}") } else { format!("{value:.decimals$}") }
 }
 
 /// Axis hints with figures in `format`, on the left.
@@ -108,6 +117,11 @@ mod tests {
                 assert!((axis.magnitude(axis.position(magnitude)) / magnitude - 1.0).abs() < 1e-12);
             }
         }
+    }
+
+    #[test]
+    fn marks_show_just_the_decimals_they_need() {
+        assert_eq!([(0.04, 0.02), (1.0, 0.5), (1500.0, 500.0), (0.0, 0.1)].map(|(v, s)| mark_text(v, s)), ["0.04", "1.0", "1500", "0"]);
     }
 
     #[test]
