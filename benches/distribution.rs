@@ -38,7 +38,7 @@ fn main() {
     let size = count / LAYERS;
     let layers: Vec<Tensor> =
         values.chunks_exact(size).filter_map(|layer| Tensor::from_f32(vec![size], layer.to_vec()).ok()).collect();
-    let measure = || layers.iter().map(Distribution::of_tensor).collect::<Vec<_>>();
+    let measure = || layers.par_iter().map(Distribution::of_tensor).collect::<Vec<_>>();
     report("1,000 layers, one pass", median((0..ROUNDS).map(|_| milliseconds(measure)).collect()));
     let distributions = measure();
 
@@ -52,7 +52,7 @@ fn main() {
         median((0..ROUNDS).map(|_| milliseconds(|| split_at_rank(&parts, rank))).collect()),
     );
     let whole = || {
-        let distributions: Vec<Distribution> = layers.iter().map(Distribution::of_tensor).collect();
+        let distributions: Vec<Distribution> = layers.par_iter().map(Distribution::of_tensor).collect();
         let parts: Vec<(&Tensor, &Distribution)> = layers.iter().zip(&distributions).collect();
         split_at_rank(&parts, rank)
     };

@@ -7,6 +7,7 @@ use super::float::Float;
 use super::grid::Grid;
 use super::vectorize::{Kernel, vectorized};
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,11 +15,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const CHUNK: usize = 4096;
 /// Elements a worker takes at once.
 const TASK: usize = 16 * CHUNK;
+/// Tasks below which a second worker costs more than it brings.
+const TASKS_WORTH_A_WORKER: usize = 4;
 /// Elements whose sums are taken before they are counted. Sums keep the vector units busy and counts
 /// the store unit; alternating this often lets the processor overlap them.
 const BLOCK: usize = 64;
 /// Independent sums, so that additions overlap. Fixed, so that every machine adds in the same order.
 const LANES: usize = 16;
+/// Counters per code as a rule.
+const FEWEST_WAYS: usize = 2;
 /// Counters per code for a layer full of zeros, where each increment would wait for the one before it.
 const MOST_WAYS: usize = 4;
 /// Values of the upper 16 bits, sign included.
@@ -28,10 +33,33 @@ const STRIDE: usize = CODES + 16;
 
 /// Everything that one pass over the weights yields.
 pub struct Scan {
-    /// Weights in each bucket of the format's grid. The first still holds the zeros, infinity's is unset.
-    pub counts: Vec<u64>,
+    /// Finite weights by bucket; the first bucket of a grid still holds the zeros.
+    pub counts: BucketCounts,
     /// Sums and extremes.
     pub moments: Moments,
+}
+
+/// Weights in each bucket of a range that has them all.
+#[derive(Clone, Debug, Default)]
+pub struct BucketCounts {
+    /// First bucket of the range.
+    pub first: usize,
+    /// One count per bucket.
+    pub counts: Vec<u64>,
+}
+
+impl BucketCounts {
+    fn over(range: Range<usize>) -> Self {
+        Self { first: range.start, counts: vec![0; range.len()] }
+    }
+
+    /// Adds counts of a range within this one, or of an empty one.
+    fn add(&mut self, other: &Self) {
+        let skipped = other.first.saturating_sub(self.first);
+        for (count, more) in self.counts[skipped..].iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+    }
 }
 
 /// Sums and extremes of finite weights, and how many are special.
@@ -69,78 +97,105 @@ impl Moments {
 /// Reads `elements` once.
 pub fn scan<F: Float>(elements: &[F::Raw]) -> Scan {
     let tasks: Vec<&[F::Raw]> = elements.chunks(TASK).collect();
-    let workers = rayon::current_num_threads().min(tasks.len()).max(1);
+    let workers = rayon::current_num_threads().min(tasks.len().div_ceil(TASKS_WORTH_A_WORKER)).max(1);
     let next = AtomicUsize::new(0);
-    let parts: Vec<(Counters, Vec<(usize, Moments)>)> = (0..workers)
-        .into_par_iter()
-        .with_max_len(1)
-        .map(|_| {
-            let mut counters = Counters::new();
-            let mut moments = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(&elements) = tasks.get(index) else { break };
-                moments.push((index, vectorized(ScanTask::<F> { elements, counters: &mut counters })));
-            }
-            (counters, moments)
-        })
-        .collect();
+    let parts: Vec<WorkerPart> =
+        (0..workers).into_par_iter().with_max_len(1).map(|_| work::<F>(&tasks, &next)).collect();
 
     let mut ordered = vec![Moments::default(); tasks.len()];
-    for &(index, part) in parts.iter().flat_map(|(_, moments)| moments) {
+    for &(index, part) in parts.iter().flat_map(|part| &part.moments) {
         ordered[index] = part;
     }
     let mut moments = Moments::default();
     for part in &ordered {
         moments.add(part);
     }
-    let bucket_of = |magnitude| usize::from(F::bucket(F::first_at_least(magnitude)));
-    let used = bucket_of(moments.min)..bucket_of(moments.max) + 1;
-    let mut counts = vec![0u64; Grid::BUCKETS];
-    for (mut counters, _) in parts {
-        counters.drain_into::<F>(&mut counts, used.clone());
+    let mut counts = BucketCounts::over(used_buckets::<F>(&moments));
+    for part in &parts {
+        counts.add(&part.counts);
     }
-    counts[usize::from(F::GRID.infinity())..].fill(0);
     Scan { counts, moments }
 }
 
-/// Counters of one worker, by code. Unused memory is never touched.
+/// Buckets from the smallest to the largest finite magnitude.
+fn used_buckets<F: Float>(moments: &Moments) -> Range<usize> {
+    let bucket_of = |magnitude| usize::from(F::bucket(F::first_at_least(magnitude)));
+    if moments.finite == 0 { 0..0 } else { bucket_of(moments.min)..bucket_of(moments.max) + 1 }
+}
+
+/// What one worker counted, and the moments of the tasks that it took.
+struct WorkerPart {
+    counts: BucketCounts,
+    moments: Vec<(usize, Moments)>,
+}
+
+thread_local! {
+    /// Counters that are all zero. Kept, because asking the system for them anew costs as much as
+    /// reading a small layer.
+    static SPARE: Cell<Option<Box<Counters>>> = const { Cell::new(None) };
+}
+
+fn work<F: Float>(tasks: &[&[F::Raw]], next: &AtomicUsize) -> WorkerPart {
+    let mut counters = SPARE.take().unwrap_or_default();
+    let mut moments = Vec::new();
+    let mut together = Moments::default();
+    loop {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        let Some(&elements) = tasks.get(index) else { break };
+        counters.reserve(elements.len());
+        let part = vectorized(ScanTask::<F> { elements, counters: &mut counters });
+        together.add(&part);
+        moments.push((index, part));
+    }
+    let counts = counters.drain(used_buckets::<F>(&together), together.nans + together.infinities > 0);
+    SPARE.set(Some(counters));
+    WorkerPart { counts, moments }
+}
+
+/// Counters of one worker, by code.
 struct Counters {
     narrow: Vec<u32>,
+    ways: usize,
     unsaved: usize,
     wide: Vec<u64>,
 }
 
-impl Counters {
-    fn new() -> Self {
-        Self { narrow: vec![0; MOST_WAYS * STRIDE], unsaved: 0, wide: Vec::new() }
+impl Default for Counters {
+    fn default() -> Self {
+        Self { narrow: vec![0; MOST_WAYS * STRIDE], ways: FEWEST_WAYS, unsaved: 0, wide: Vec::new() }
     }
+}
 
+impl Counters {
     /// Makes sure that `count` further weights cannot overflow a counter.
-    fn reserve<F: Float>(&mut self, count: usize) {
+    fn reserve(&mut self, count: usize) {
         if self.unsaved + count > u32::MAX as usize {
-            let mut wide = std::mem::take(&mut self.wide);
-            wide.resize(Grid::BUCKETS, 0);
-            self.drain_into::<F>(&mut wide, 0..Grid::BUCKETS);
-            self.wide = wide;
+            self.wide = self.drain(0..Grid::BUCKETS, true).counts;
         }
         self.unsaved += count;
     }
 
-    /// Adds what was counted in `buckets`, and starts again from zero.
-    fn drain_into<F: Float>(&mut self, counts: &mut [u64], buckets: Range<usize>) {
-        for bucket in buckets {
-            for code in F::codes(bucket as u16).into_iter().flatten() {
-                for way in 0..MOST_WAYS {
-                    counts[bucket] += u64::from(std::mem::take(&mut self.narrow[way * STRIDE + usize::from(code)]));
+    /// Takes the counts of `buckets`, and starts again from zero. Nothing else must have been counted,
+    /// but `special` values.
+    fn drain(&mut self, buckets: Range<usize>, special: bool) -> BucketCounts {
+        let mut drained = BucketCounts::over(buckets.clone());
+        for way in self.narrow.chunks_exact_mut(STRIDE).take(self.ways) {
+            for sign in [0, CODES / 2] {
+                let counters = &mut way[sign + buckets.start..sign + buckets.end];
+                for (count, counter) in drained.counts.iter_mut().zip(counters) {
+                    *count += u64::from(std::mem::take(counter));
                 }
             }
+            if special {
+                way.fill(0);
+            }
         }
-        for (total, wide) in counts.iter_mut().zip(&self.wide) {
-            *total += wide;
+        for (count, wide) in drained.counts.iter_mut().zip(self.wide.iter().skip(buckets.start)) {
+            *count += wide;
         }
+        (self.ways, self.unsaved) = (FEWEST_WAYS, 0);
         self.wide.clear();
-        self.unsaved = 0;
+        drained
     }
 }
 
@@ -155,15 +210,18 @@ impl<F: Float> Kernel for ScanTask<'_, F> {
     #[expect(clippy::inline_always, reason = "must be compiled into each vector width's caller")]
     #[inline(always)]
     fn run(self) -> Moments {
-        self.counters.reserve::<F>(self.elements.len());
-        let counters = &mut self.counters.narrow[..];
+        let Counters { narrow, ways, .. } = self.counters;
         let mut lanes = Lanes::<F>::new();
         let mut special = Moments::default();
         let mut elsewhere = 0;
         let mut many_zeros = false;
         for chunk in self.elements.chunks(CHUNK) {
-            let next =
-                if many_zeros { lanes.after::<MOST_WAYS>(chunk, counters) } else { lanes.after::<2>(chunk, counters) };
+            let next = if many_zeros {
+                *ways = MOST_WAYS;
+                lanes.after::<MOST_WAYS>(chunk, narrow)
+            } else {
+                lanes.after::<FEWEST_WAYS>(chunk, narrow)
+            };
             let zeros = next.zeros() - lanes.zeros();
             many_zeros = zeros > chunk.len() as u64 / 8;
             if next.most() > F::LAST_FINITE {
