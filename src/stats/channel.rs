@@ -10,6 +10,8 @@ const STRIPE: usize = 512;
 const TASK: usize = 1 << 17;
 /// Elements of a channel that lie together from which on they are summed as a run, not side by side.
 const RUN: usize = 64;
+/// Rows that are summed side by side before the next stretch of columns.
+const ROWS: usize = 8;
 /// Independent sums within a run; fixed, so that every machine adds in the same order.
 const LANES: usize = 16;
 
@@ -147,6 +149,43 @@ impl Layout {
     }
 }
 
+/// Sums over neighbouring elements, one per lane.
+struct Lanes<F: Float> {
+    abs: [f64; LANES],
+    squares: [f64; LANES],
+    most: [F::Key; LANES],
+    zeros: [u32; LANES],
+}
+
+impl<F: Float> Clone for Lanes<F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: Float> Copy for Lanes<F> {}
+
+impl<F: Float> Lanes<F> {
+    const EMPTY: Self = Self { abs: [0.0; LANES], squares: [0.0; LANES], most: [F::ZERO; LANES], zeros: [0; LANES] };
+
+    /// Adds at most [`LANES`] elements, one to each lane.
+    #[expect(clippy::inline_always, reason = "must be compiled into each vector width's caller")]
+    #[inline(always)]
+    fn add(&mut self, elements: &[F::Raw]) {
+        for (lane, &raw) in elements.iter().enumerate() {
+            let (key, value) = (F::key(raw), F::value(raw));
+            self.abs[lane] += value.abs();
+            self.squares[lane] += value * value;
+            self.most[lane] = self.most[lane].max(key);
+            self.zeros[lane] += u32::from(key == F::ZERO);
+        }
+    }
+
+    fn lane(&self, lane: usize) -> Sums {
+        Sums::of::<F>(self.abs[lane], self.squares[lane], self.most[lane], self.zeros[lane] as usize)
+    }
+}
+
 /// Channels whose elements lie together in long runs: each run is summed by itself.
 struct RunTask<'a, F: Float> {
     elements: &'a [F::Raw],
@@ -165,28 +204,15 @@ impl<F: Float> Kernel for RunTask<'_, F> {
         for row in self.rows {
             let elements = self.layout.slice(self.elements, row, &self.channels);
             for (run, sum) in elements.chunks_exact(self.layout.inner).zip(&mut sums) {
-                let (mut abs, mut squares) = ([0.0; LANES], [0.0; LANES]);
-                let (mut most, mut zeros) = ([F::ZERO; LANES], [0u32; LANES]);
+                let mut lanes = Lanes::<F>::EMPTY;
                 let (groups, rest) = run.as_chunks::<LANES>();
                 for group in groups {
-                    for lane in 0..LANES {
-                        let (key, value) = (F::key(group[lane]), F::value(group[lane]));
-                        abs[lane] += value.abs();
-                        squares[lane] += value * value;
-                        most[lane] = most[lane].max(key);
-                        zeros[lane] += u32::from(key == F::ZERO);
-                    }
+                    lanes.add(group);
                 }
-                for (lane, &raw) in rest.iter().enumerate() {
-                    let (key, value) = (F::key(raw), F::value(raw));
-                    abs[lane] += value.abs();
-                    squares[lane] += value * value;
-                    most[lane] = most[lane].max(key);
-                    zeros[lane] += u32::from(key == F::ZERO);
+                lanes.add(rest);
+                for lane in 0..LANES {
+                    sum.add(&lanes.lane(lane));
                 }
-                let most = most.into_iter().fold(F::ZERO, Ord::max);
-                let zeros = zeros.iter().map(|&zeros| zeros as usize).sum();
-                sum.add(&Sums::of::<F>(abs.iter().sum(), squares.iter().sum(), most, zeros));
             }
         }
         sums
@@ -209,27 +235,30 @@ impl<F: Float> Kernel for ColumnTask<'_, F> {
     fn run(self) -> Vec<Sums> {
         let inner = self.layout.inner;
         let width = self.channels.len() * inner;
-        let (mut abs, mut squares) = (vec![0.0; width], vec![0.0; width]);
-        let (mut most, mut zeros) = (vec![F::ZERO; width], vec![0u32; width]);
-        for row in self.rows {
-            let elements = self.layout.slice(self.elements, row, &self.channels);
-            let sums = abs.iter_mut().zip(&mut squares).zip(&mut most).zip(&mut zeros);
-            for (&raw, (((abs, squares), most), zeros)) in elements.iter().zip(sums) {
-                let (key, value) = (F::key(raw), F::value(raw));
-                *abs += value.abs();
-                *squares += value * value;
-                *most = (*most).max(key);
-                *zeros += u32::from(key == F::ZERO);
+        let mut positions = vec![Lanes::<F>::EMPTY; width.div_ceil(LANES)];
+        let mut rows = self.rows;
+        while !rows.is_empty() {
+            let some = rows.start..rows.end.min(rows.start + ROWS);
+            rows.start = some.end;
+            for (index, position) in positions.iter_mut().enumerate() {
+                // A copy, so that the sums stay in registers from row to row.
+                let mut lanes = *position;
+                for row in some.clone() {
+                    let elements = self.layout.slice(self.elements, row, &self.channels);
+                    match elements[index * LANES..].first_chunk::<LANES>() {
+                        Some(group) => lanes.add(group),
+                        None => lanes.add(&elements[index * LANES..]),
+                    }
+                }
+                *position = lanes;
             }
         }
-        (0..self.channels.len())
-            .map(|channel| {
-                let own = channel * inner..(channel + 1) * inner;
-                let most = most[own.clone()].iter().fold(F::ZERO, |most, &key| most.max(key));
-                let zeros = zeros[own.clone()].iter().map(|&zeros| zeros as usize).sum();
-                Sums::of::<F>(abs[own.clone()].iter().sum(), squares[own].iter().sum(), most, zeros)
-            })
-            .collect()
+        let sums = positions.iter().flat_map(|lanes| (0..LANES).map(|lane| lanes.lane(lane))).take(width);
+        let mut channels = vec![Sums::default(); self.channels.len()];
+        for (position, sum) in sums.enumerate() {
+            channels[position / inner].add(&sum);
+        }
+        channels
     }
 }
 

@@ -78,6 +78,11 @@ pub struct Moments {
 }
 
 impl Moments {
+    /// All weights that were looked at.
+    const fn count(&self) -> u64 {
+        self.finite + self.infinities + self.nans
+    }
+
     /// Appends the moments of the weights that follow.
     pub fn add(&mut self, next: &Self) {
         if next.finite > 0 {
@@ -212,27 +217,30 @@ impl<F: Float> Kernel for ScanTask<'_, F> {
     fn run(self) -> Moments {
         let Counters { narrow, ways, .. } = self.counters;
         let mut lanes = Lanes::<F>::new();
-        let mut special = Moments::default();
-        let mut elsewhere = 0;
+        let (blocks, rest) = self.elements.as_chunks::<BLOCK>();
+        // Few elements at the end of a tensor, and those among infinities or NaN.
+        let mut careful = careful_moments::<F>(rest);
+        for &raw in rest {
+            narrow[usize::from(F::code(raw))] += 1;
+        }
         let mut many_zeros = false;
-        for chunk in self.elements.chunks(CHUNK) {
+        for chunk in blocks.chunks(CHUNK / BLOCK) {
             let next = if many_zeros {
                 *ways = MOST_WAYS;
                 lanes.after::<MOST_WAYS>(chunk, narrow)
             } else {
                 lanes.after::<FEWEST_WAYS>(chunk, narrow)
             };
-            let zeros = next.zeros() - lanes.zeros();
-            many_zeros = zeros > chunk.len() as u64 / 8;
             if next.most() > F::LAST_FINITE {
-                special.add(&careful_moments::<F>(chunk));
-                elsewhere += chunk.len();
+                careful.add(&careful_moments::<F>(chunk.as_flattened()));
             } else {
+                many_zeros = next.zeros() - lanes.zeros() > CHUNK as u64 / 8;
                 lanes = next;
             }
         }
-        let mut moments = lanes.finish(self.elements.len() - elsewhere);
-        moments.add(&special);
+        let finite = self.elements.len() as u64 - careful.count();
+        let mut moments = lanes.finish(finite);
+        moments.add(&careful);
         moments
     }
 }
@@ -265,7 +273,7 @@ impl<F: Float> Lanes<F> {
     /// Counts the elements of `chunk` and returns the lanes with them added.
     #[expect(clippy::inline_always, reason = "must be compiled into each vector width's caller")]
     #[inline(always)]
-    fn after<const WAYS: usize>(&self, chunk: &[F::Raw], counters: &mut [u32]) -> Self {
+    fn after<const WAYS: usize>(&self, chunk: &[[F::Raw; BLOCK]], counters: &mut [u32]) -> Self {
         // Cut to a length the compiler knows, so that counting needs no bounds checks.
         let counters = &mut counters[..MOST_WAYS * STRIDE];
         // Locals, so that the sums stay in registers.
@@ -281,22 +289,11 @@ impl<F: Float> Lanes<F> {
                 most[lane] = most[lane].max(key);
             }
         };
-        let (blocks, rest) = chunk.as_chunks::<BLOCK>();
-        for block in blocks {
+        for block in chunk {
             block.as_chunks::<LANES>().0.iter().for_each(&mut add);
             for (index, &raw) in block.iter().enumerate() {
                 counters[index % WAYS * STRIDE + usize::from(F::code(raw))] += 1;
             }
-        }
-        for (index, &raw) in rest.iter().enumerate() {
-            let (key, value, lane) = (F::key(raw), F::value(raw), index % LANES);
-            sum[lane] += value;
-            sum_abs[lane] += value.abs();
-            sum_squares[lane] += value * value;
-            zeros[lane] += u32::from(key == F::ZERO);
-            least[lane] = least[lane].min(key);
-            most[lane] = most[lane].max(key);
-            counters[usize::from(F::code(raw))] += 1;
         }
         Self { zeros, least, most, sum, sum_abs, sum_squares }
     }
@@ -309,12 +306,12 @@ impl<F: Float> Lanes<F> {
         self.most.iter().fold(F::ZERO, |most, &key| most.max(key))
     }
 
-    fn finish(&self, finite: usize) -> Moments {
+    fn finish(&self, finite: u64) -> Moments {
         Moments {
             zeros: self.zeros(),
             nans: 0,
             infinities: 0,
-            finite: finite as u64,
+            finite,
             sum: self.sum.iter().sum(),
             sum_abs: self.sum_abs.iter().sum(),
             sum_squares: self.sum_squares.iter().sum(),
@@ -324,7 +321,7 @@ impl<F: Float> Lanes<F> {
     }
 }
 
-/// Moments of a chunk that holds infinities or NaN, one element at a time.
+/// Moments, one element at a time.
 #[cold]
 fn careful_moments<F: Float>(chunk: &[F::Raw]) -> Moments {
     let mut moments = Moments::default();
@@ -350,4 +347,58 @@ fn careful_moments<F: Float>(chunk: &[F::Raw]) -> Moments {
         moments.add(&one);
     }
     moments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::float::Single;
+
+    fn scan_of(values: &[f32]) -> Scan {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        pool.install(|| scan::<Single>(bytemuck::cast_slice(values)))
+    }
+
+    fn counted(scan: &Scan) -> Vec<(usize, u64)> {
+        let used = scan.counts.counts.iter().enumerate().filter(|&(_, &n)| n > 0);
+        used.map(|(i, &n)| (scan.counts.first + i, n)).collect()
+    }
+
+    #[test]
+    fn layers_full_of_zeros_are_counted_like_any_other() {
+        let values: Vec<f32> = (0..200_000).map(|i| if i % 10 == 3 { i as f32 } else { 0.0 }).collect();
+        let scan = scan_of(&values);
+        assert_eq!(scan.moments.zeros, 180_000);
+        assert_eq!(counted(&scan)[0], (0, 180_000));
+        assert_eq!(scan.counts.counts.iter().sum::<u64>(), 200_000);
+    }
+
+    #[test]
+    fn nothing_is_left_behind_for_the_next_tensor() {
+        let mut values: Vec<f32> = (0..20_000).map(|i| (i as f32 - 1e4) * 1e-3).collect();
+        let clean = counted(&scan_of(&values));
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        pool.install(|| {
+            let scan = |values: &[f32]| scan::<Single>(bytemuck::cast_slice(values));
+            for (i, special) in [f32::NAN, f32::NEG_INFINITY, 1e38, 0.0, -f32::NAN].into_iter().enumerate() {
+                values[i * 3000] = special;
+                scan(&values);
+                scan(&[special; 300]);
+            }
+            let values: Vec<f32> = (0..20_000).map(|i| (i as f32 - 1e4) * 1e-3).collect();
+            assert_eq!(counted(&scan(&values)), clean);
+        });
+    }
+
+    #[test]
+    fn counters_are_saved_before_they_overflow() {
+        let mut counters = Counters { unsaved: u32::MAX as usize - 5, ..Counters::default() };
+        counters.narrow[7] = u32::MAX - 5;
+        counters.narrow[STRIDE + CODES / 2 + 7] = 2;
+        counters.reserve(10);
+        assert_eq!((counters.narrow[7], counters.unsaved), (0, 10));
+        counters.narrow[7] = 10;
+        let drained = counters.drain(5..9, false);
+        assert_eq!((drained.first, drained.counts), (5, vec![0, 0, u64::from(u32::MAX) + 7, 0]));
+    }
 }
