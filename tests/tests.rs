@@ -1,3 +1,5 @@
 //! Integration tests, linked once.
 
+mod kernels;
+mod sample_data;
 mod torch_masks;

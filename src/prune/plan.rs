@@ -51,7 +51,7 @@ pub enum Cut {
 
 /// What is done to one layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct LayerPlan {
     /// Piece that is removed.
     pub granularity: Granularity,
@@ -66,6 +66,7 @@ pub struct LayerPlan {
 
 /// The document: every decision of the user, by layer name. Layers that are absent stay dense.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Format version of this document.
     #[serde(default = "Plan::current_version")]

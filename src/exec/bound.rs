@@ -1,0 +1,186 @@
+use super::error::ExecError;
+use super::fuse::Step;
+use super::ops::{Fusion, Inputs, Kernel, Pass, Stage};
+use super::program::{Program, Source};
+use super::{BatchNormMode, convert};
+use crate::model::{Model, Tensor};
+use candle_core::Tensor as CandleTensor;
+use std::sync::Arc;
+
+/// A program with weights, ready to evaluate.
+///
+/// Immutable; several threads may run it at once.
+#[derive(Clone)]
+pub struct Bound {
+    program: Program,
+    constants: Vec<Tensor>,
+    ready: Vec<Arc<Ready>>,
+}
+
+/// A step with its constants.
+enum Ready {
+    Prepared(Arc<dyn Kernel>),
+    /// The differentiable form, with the constants at their positions.
+    Plain(Vec<Option<CandleTensor>>),
+}
+
+impl std::fmt::Debug for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Bound({} steps)", self.ready.len())
+    }
+}
+
+impl Bound {
+    pub(super) fn new(program: &Program, model: &Model) -> Result<Self, ExecError> {
+        let constants = program.resolve(model)?;
+        let ready = program
+            .0
+            .steps
+            .iter()
+            .map(|step| prepare(program, step, &constants).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { program: program.clone(), constants, ready })
+    }
+
+    /// The same program with the weights of `model`; steps whose tensors share their bytes with the
+    /// present ones are kept as they are.
+    ///
+    /// # Errors
+    /// As [`Program::bind`].
+    pub fn rebind(&self, model: &Model) -> Result<Self, ExecError> {
+        let constants = self.program.resolve(model)?;
+        let unchanged: Vec<bool> = constants.iter().zip(&self.constants).map(|(a, b)| same_bytes(a, b)).collect();
+        let ready = self
+            .program
+            .0
+            .steps
+            .iter()
+            .zip(&self.ready)
+            .map(|(step, ready)| {
+                if constants_of(&self.program, step).all(|c| unchanged[c]) {
+                    Ok(Arc::clone(ready))
+                } else {
+                    prepare(&self.program, step, &constants).map(Arc::new)
+                }
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { program: self.program.clone(), constants, ready })
+    }
+
+    /// The program that was bound.
+    pub const fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Steps that `other` shares with this one: what a rebind left alone, of how many.
+    pub fn shared_steps(&self, other: &Self) -> (usize, usize) {
+        let shared = self.ready.iter().zip(&other.ready).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
+        (shared, self.ready.len())
+    }
+
+    /// Evaluates the graph. Floating-point results are f32.
+    ///
+    /// # Errors
+    /// [`ExecError::InputCount`], [`ExecError::InputShape`] or [`ExecError::InputType`] if the inputs do
+    /// not fit the graph; [`ExecError::Node`] if a node fails on them.
+    pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ExecError> {
+        let outputs = self.run_candle(&self.program.convert(inputs)?)?;
+        outputs.iter().map(convert::from_candle).collect()
+    }
+
+    /// As [`Bound::run`], on Candle tensors: f32 for floats, i64 for integers, u8 for booleans.
+    ///
+    /// # Errors
+    /// As [`Bound::run`].
+    pub fn run_candle(&self, inputs: &[CandleTensor]) -> Result<Vec<CandleTensor>, ExecError> {
+        let mut slots = self.program.slots_with(inputs)?;
+        for (step, ready) in self.program.0.steps.iter().zip(&self.ready) {
+            let result = self.run_step(step, ready, &slots)?;
+            slots[step.output] = Some(result);
+            for &slot in &step.frees {
+                slots[slot] = None;
+            }
+        }
+        self.program
+            .0
+            .output_sources
+            .iter()
+            .zip(&self.program.0.outputs)
+            .map(|(source, port)| match source {
+                Source::Slot(slot) => slots[*slot].clone().ok_or_else(|| ExecError::MissingTensor(port.name.clone())),
+                Source::Constant(index) => Ok(convert::to_candle(&self.constants[*index])?),
+                Source::Absent => Err(ExecError::MissingTensor(port.name.clone())),
+            })
+            .collect()
+    }
+
+    fn run_step(&self, step: &Step, ready: &Ready, slots: &[Option<CandleTensor>]) -> Result<CandleTensor, ExecError> {
+        let call = &self.program.0.calls[step.call];
+        let read = |source: &Source| match source {
+            Source::Slot(slot) => slots[*slot].clone(),
+            _ => None,
+        };
+        let mut inputs: Vec<Option<CandleTensor>> = call.inputs.iter().chain(&step.residual).map(read).collect();
+        let outputs = match ready {
+            Ready::Prepared(kernel) => kernel.run(&Inputs(&inputs)),
+            Ready::Plain(constants) => {
+                for (input, constant) in inputs.iter_mut().zip(constants) {
+                    if constant.is_some() {
+                        input.clone_from(constant);
+                    }
+                }
+                let mut pass = Pass { batch_norm: BatchNormMode::Running, ..Pass::default() };
+                call.operator.forward(&Inputs(&inputs), &mut pass)
+            }
+        };
+        outputs
+            .and_then(|mut outputs| match outputs.is_empty() {
+                true => candle_core::bail!("it computed nothing"),
+                false => Ok(outputs.swap_remove(0)),
+            })
+            .map_err(|e| call.failed(e))
+    }
+}
+
+fn same_bytes(a: &Tensor, b: &Tensor) -> bool {
+    let (x, y) = (a.bytes(), b.bytes());
+    a.dtype() == b.dtype() && a.shape() == b.shape() && x.as_ptr() == y.as_ptr() && x.len() == y.len()
+}
+
+/// Indices of the constants that a step and its fused calls read.
+fn constants_of<'a>(program: &'a Program, step: &'a Step) -> impl Iterator<Item = usize> + 'a {
+    let calls = std::iter::once(step.call).chain(step.fused.iter().map(|(_, call)| *call));
+    calls.flat_map(|call| &program.0.calls[call].inputs).filter_map(|input| match input {
+        Source::Constant(index) => Some(*index),
+        _ => None,
+    })
+}
+
+fn prepare(program: &Program, step: &Step, constants: &[Tensor]) -> Result<Ready, ExecError> {
+    let held = |call: usize| -> Result<Vec<Option<CandleTensor>>, ExecError> {
+        let convert = |input: &Source| match input {
+            Source::Constant(index) => convert::to_candle(&constants[*index]).map(Some),
+            _ => Ok(None),
+        };
+        let call = &program.0.calls[call];
+        call.inputs.iter().map(convert).collect::<Result<_, _>>().map_err(|e| call.failed(e))
+    };
+    let mut fusion = Fusion { residual: step.residual.is_some(), ..Fusion::default() };
+    for &(stage, index) in &step.fused {
+        let call = &program.0.calls[index];
+        let held = held(index)?;
+        let resolved = match stage {
+            Stage::Norm => call.operator.affine(&Inputs(&held)).map(|norm| fusion.norm = Some(norm)),
+            Stage::Activation => call.operator.activation(&Inputs(&held)).map(|f| fusion.activation = f),
+            Stage::MaxPool => Ok(fusion.max_pool = call.operator.pool_window()),
+            Stage::Residual => Ok(()),
+        };
+        resolved.map_err(|e| call.failed(e))?;
+    }
+    let call = &program.0.calls[step.call];
+    let held = held(step.call)?;
+    let only_constants = call.inputs.iter().skip(1).all(|input| !matches!(input, Source::Slot(_)));
+    let kernel =
+        if only_constants { call.operator.prepare(&Inputs(&held), &fusion).map_err(|e| call.failed(e))? } else { None };
+    Ok(kernel.map_or_else(|| Ready::Plain(held), Ready::Prepared))
+}

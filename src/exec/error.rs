@@ -1,0 +1,85 @@
+use crate::model::DType;
+
+/// A node that cannot run, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsupportedNode {
+    /// Operator type.
+    pub op: String,
+    /// Label of the node.
+    pub node: String,
+    /// Why it cannot run.
+    pub reason: String,
+}
+
+/// Why a model cannot be compiled or run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// The file held weights only.
+    #[error("the model has no graph, so it cannot be run")]
+    NoGraph,
+    /// Every node that cannot run, at once.
+    #[error("{}", describe_unsupported(.0))]
+    Unsupported(Vec<UnsupportedNode>),
+    /// A tensor that the graph needs is gone.
+    #[error("the model has no tensor `{0}`")]
+    MissingTensor(String),
+    /// Too few or too many inputs.
+    #[error("the model takes {expected} inputs, got {actual}")]
+    InputCount {
+        /// Number of graph inputs.
+        expected: usize,
+        /// Number given.
+        actual: usize,
+    },
+    /// An input of another shape.
+    #[error("input `{name}` must have shape {expected}, got {actual:?}")]
+    InputShape {
+        /// Name of the input.
+        name: String,
+        /// Shape as the graph declares it.
+        expected: String,
+        /// Shape given.
+        actual: Vec<usize>,
+    },
+    /// An input of another element type.
+    #[error("input `{name}` must be {expected}, got {actual}")]
+    InputType {
+        /// Name of the input.
+        name: String,
+        /// Element type as the graph declares it.
+        expected: DType,
+        /// Element type given.
+        actual: DType,
+    },
+    /// A node failed on actual data.
+    #[error("node `{node}` ({op}) failed: {source}")]
+    Node {
+        /// Label of the node.
+        node: String,
+        /// Operator type.
+        op: String,
+        /// What Candle or the kernel reported.
+        source: candle_core::Error,
+    },
+    /// A parameter was given another shape than it has.
+    #[error("parameter `{name}` has shape {expected:?}, got {actual:?}")]
+    ParameterShape {
+        /// Name of the tensor.
+        name: String,
+        /// Shape in the model.
+        expected: Vec<usize>,
+        /// Shape given.
+        actual: Vec<usize>,
+    },
+    /// Moving data in or out failed.
+    #[error("tensor data could not be converted: {0}")]
+    Candle(#[from] candle_core::Error),
+    /// Result data did not form a tensor.
+    #[error(transparent)]
+    Tensor(#[from] crate::model::TensorError),
+}
+
+fn describe_unsupported(nodes: &[UnsupportedNode]) -> String {
+    let list: Vec<String> = nodes.iter().map(|n| format!("{} (node `{}`): {}", n.op, n.node, n.reason)).collect();
+    format!("the model cannot be run: {}", list.join("; "))
+}

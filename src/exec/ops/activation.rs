@@ -1,0 +1,143 @@
+use super::{Build, Inputs, NodeContext, Operator, Pass, Stage};
+use crate::exec::kernels::{Activation, custom, parallel};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use std::sync::Arc;
+
+pub(super) const OPERATORS: &[(&str, Build)] = &[
+    ("Abs", |_| fixed(Activation::Abs)),
+    ("Clip", Clip::build),
+    ("Dropout", dropout),
+    ("Elu", |c| fixed(Activation::Elu(c.node.float("alpha", 1.0)))),
+    ("Erf", |_| fixed(Activation::Erf)),
+    ("Exp", |_| fixed(Activation::Exp)),
+    ("Gelu", |c| {
+        let tanh = c.node.string("approximate") == Some("tanh");
+        fixed(if tanh { Activation::GeluTanh } else { Activation::Gelu })
+    }),
+    ("HardSigmoid", |c| fixed(Activation::HardSigmoid(c.node.float("alpha", 0.2), c.node.float("beta", 0.5)))),
+    ("HardSwish", |_| fixed(Activation::HardSwish)),
+    ("Identity", |_| fixed(Activation::Identity)),
+    ("LeakyRelu", |c| fixed(Activation::LeakyRelu(c.node.float("alpha", 0.01)))),
+    ("Log", |_| fixed(Activation::Log)),
+    ("Mish", |_| fixed(Activation::Mish)),
+    ("Neg", |_| fixed(Activation::Neg)),
+    ("PRelu", |_| Ok(Arc::new(PRelu))),
+    ("Reciprocal", |_| fixed(Activation::Reciprocal)),
+    ("Relu", |_| fixed(Activation::Relu)),
+    ("Selu", |c| {
+        let (alpha, gamma) = (c.node.float("alpha", 1.673_263_2), c.node.float("gamma", 1.050_701));
+        fixed(Activation::Selu(alpha, gamma))
+    }),
+    ("Sigmoid", |_| fixed(Activation::Sigmoid)),
+    ("Silu", |_| fixed(Activation::Silu)),
+    ("Softplus", |_| fixed(Activation::Softplus)),
+    ("Softsign", |_| fixed(Activation::Softsign)),
+    ("Sqrt", |_| fixed(Activation::Sqrt)),
+    ("Tanh", |_| fixed(Activation::Tanh)),
+];
+
+/// A function whose numbers are attributes.
+#[derive(Debug)]
+struct Fixed(Activation);
+
+type Built = std::result::Result<Arc<dyn Operator>, String>;
+
+fn fixed(activation: Activation) -> Built {
+    Ok(Arc::new(Fixed(activation)))
+}
+
+/// Dropout passes its input through: exported graphs describe inference.
+fn dropout(context: &NodeContext<'_>) -> Built {
+    let trains = context.node.input(2).and_then(|id| context.model.initializer(id)).map(|t| t.to_i64());
+    match trains.as_deref() {
+        Some([flag]) if *flag != 0 => Err("training_mode is on".to_owned()),
+        _ => fixed(Activation::Identity),
+    }
+}
+
+impl Operator for Fixed {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        Ok(vec![self.0.forward(inputs.required(0)?)?])
+    }
+
+    fn stage(&self) -> Option<Stage> {
+        Some(Stage::Activation)
+    }
+
+    fn activation(&self, _: &Inputs<'_>) -> Result<Activation> {
+        Ok(self.0)
+    }
+}
+
+/// Limits given as attributes (before opset 11) or as inputs.
+#[derive(Debug)]
+struct Clip {
+    lower: f32,
+    upper: f32,
+}
+
+impl Clip {
+    fn build(context: &NodeContext<'_>) -> Built {
+        let node = context.node;
+        Ok(Arc::new(Self { lower: node.float("min", f32::NEG_INFINITY), upper: node.float("max", f32::INFINITY) }))
+    }
+}
+
+impl Operator for Clip {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        Ok(vec![self.activation(inputs)?.forward(inputs.required(0)?)?])
+    }
+
+    fn stage(&self) -> Option<Stage> {
+        Some(Stage::Activation)
+    }
+
+    fn activation(&self, constants: &Inputs<'_>) -> Result<Activation> {
+        let lower = constants.scalar(1)?.unwrap_or(self.lower);
+        let upper = constants.scalar(2)?.unwrap_or(self.upper);
+        Ok(Activation::Clip(lower, upper))
+    }
+}
+
+/// x for x >= 0, else slope * x, with a slope that broadcasts to x.
+#[derive(Debug, Clone, Copy)]
+struct PRelu;
+
+impl Operator for PRelu {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        let (x, slope) = (inputs.required(0)?.contiguous()?, inputs.required(1)?);
+        let slope = slope.broadcast_as(x.shape())?.contiguous()?;
+        Ok(vec![x.apply_op2(&slope, *self)?])
+    }
+
+    fn trains(&self, index: usize, _: &[usize]) -> bool {
+        index == 1
+    }
+}
+
+impl CustomOp2 for PRelu {
+    fn name(&self) -> &'static str {
+        "prelu"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, s: &CpuStorage, sl: &Layout) -> Result<(CpuStorage, Shape)> {
+        if xl.shape() != sl.shape() {
+            bail!("a slope of shape {:?} does not fit {:?}", sl.dims(), xl.dims());
+        }
+        let values =
+            parallel::zip(custom::elements(x, xl)?, custom::elements(s, sl)?, |x, s| if x < 0.0 { s * x } else { x });
+        Ok(custom::output(values, xl.shape()))
+    }
+
+    fn bwd(&self, x: &Tensor, s: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        custom::with_elements(x, |xs| {
+            custom::with_elements(grad, |g| {
+                let slopes =
+                    custom::with_elements(s, |s| Ok(parallel::zip(xs, s, |x, s| if x > 0.0 { 1.0 } else { s })))?;
+                let input = parallel::zip(&slopes, g, |s, g| s * g);
+                let slope = parallel::zip(xs, g, |x, g| if x < 0.0 { x * g } else { 0.0 });
+                Ok((Some(custom::tensor(input, x.shape())?), Some(custom::tensor(slope, s.shape())?)))
+            })
+        })
+    }
+}

@@ -1,0 +1,195 @@
+use super::{BatchNormMode, Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Stage};
+use crate::exec::kernels::batch_norm::{ChannelStatistics, Channels};
+use crate::exec::kernels::{Activation, custom};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use std::sync::Arc;
+
+pub(super) const OPERATORS: &[(&str, Build)] = &[("BatchNormalization", BatchNorm::build)];
+
+/// gamma (x - mean) / sqrt(variance + epsilon) + beta per channel.
+#[derive(Clone, Copy, Debug)]
+struct BatchNorm {
+    epsilon: f32,
+    momentum: f32,
+}
+
+impl BatchNorm {
+    fn build(context: &NodeContext<'_>) -> std::result::Result<Arc<dyn Operator>, String> {
+        let node = context.node;
+        if node.int("spatial", 1) == 0 {
+            return Err("statistics per element (spatial = 0) are not implemented".to_owned());
+        }
+        Ok(Arc::new(Self { epsilon: node.float("epsilon", 1e-5), momentum: node.float("momentum", 0.9) }))
+    }
+
+    fn channels(shape: &[usize], parameters: usize) -> Result<Channels> {
+        match shape {
+            [batch, channels, rest @ ..] if *channels == parameters => {
+                Ok(Channels { batch: *batch, channels: *channels, plane: rest.iter().product() })
+            }
+            _ => bail!("{parameters} normalisation parameters do not fit an input of shape {shape:?}"),
+        }
+    }
+
+    /// Running statistics moved towards those of a batch: `momentum` is the share that stays, and the
+    /// variance is the unbiased one, as in PyTorch.
+    fn moved(&self, running: &Tensor, batch: &[f32], correction: f32) -> Result<Tensor> {
+        let old = running.flatten_all()?.to_vec1::<f32>()?;
+        let keep = self.momentum;
+        let new = old.iter().zip(batch).map(|(&o, &b)| keep * o + (1.0 - keep) * (b * correction)).collect();
+        custom::tensor(new, running.shape())
+    }
+
+    fn in_batch_mode(&self, inputs: &Inputs<'_>, pass: &mut Pass) -> Result<Tensor> {
+        let x = inputs.required(0)?.contiguous()?;
+        let (gamma, beta) = (inputs.required(1)?.contiguous()?, inputs.required(2)?.contiguous()?);
+        let channels = Self::channels(x.dims(), gamma.elem_count())?;
+        let count = channels.count();
+        if count < 2 {
+            bail!("batch statistics need more than one value per channel");
+        }
+        let statistics = custom::with_elements(&x, |x| Ok(channels.statistics(x)))?;
+        let correction = count as f32 / (count - 1) as f32;
+        pass.updates.push((3, self.moved(inputs.required(3)?, &statistics.mean, 1.0)?));
+        pass.updates.push((4, self.moved(inputs.required(4)?, &statistics.variance, correction)?));
+        let inverse = statistics.variance.iter().map(|v| 1.0 / (v + self.epsilon).sqrt()).collect();
+        x.apply_op3(&gamma, &beta, Normalise { channels, statistics, inverse })
+    }
+
+    fn in_running_mode(&self, inputs: &Inputs<'_>) -> Result<Tensor> {
+        let x = inputs.required(0)?;
+        let mut shape = vec![1; x.rank()];
+        if let Some(channels) = shape.get_mut(1) {
+            *channels = inputs.required(1)?.elem_count();
+        }
+        let at = |i: usize| inputs.required(i)?.reshape(shape.clone());
+        let deviation = at(4)?.affine(1.0, f64::from(self.epsilon))?.sqrt()?;
+        let scale = at(1)?.div(&deviation)?;
+        let shift = at(2)?.sub(&at(3)?.mul(&scale)?)?;
+        x.broadcast_mul(&scale)?.broadcast_add(&shift)
+    }
+}
+
+impl Operator for BatchNorm {
+    fn forward(&self, inputs: &Inputs<'_>, pass: &mut Pass) -> Result<Vec<Tensor>> {
+        Ok(vec![match pass.batch_norm {
+            BatchNormMode::Batch => self.in_batch_mode(inputs, pass)?,
+            BatchNormMode::Running => self.in_running_mode(inputs)?,
+        }])
+    }
+
+    fn trains(&self, index: usize, _: &[usize]) -> bool {
+        index == 1 || index == 2
+    }
+
+    fn is_running(&self, index: usize) -> bool {
+        index == 3 || index == 4
+    }
+
+    fn stage(&self) -> Option<Stage> {
+        Some(Stage::Norm)
+    }
+
+    fn accepts(&self, stage: Stage) -> bool {
+        stage == Stage::Activation
+    }
+
+    fn affine(&self, constants: &Inputs<'_>) -> Result<(Vec<f32>, Vec<f32>)> {
+        let at = |i: usize| constants.required(i)?.flatten_all()?.to_vec1::<f32>();
+        let (gamma, beta, mean, variance) = (at(1)?, at(2)?, at(3)?, at(4)?);
+        if beta.len() != gamma.len() || mean.len() != gamma.len() || variance.len() != gamma.len() {
+            bail!("normalisation parameters of different lengths");
+        }
+        let scale: Vec<f32> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + self.epsilon).sqrt()).collect();
+        let shift = beta.iter().zip(mean.iter().zip(&scale)).map(|(b, (m, s))| b - m * s).collect();
+        Ok((scale, shift))
+    }
+
+    fn prepare(&self, constants: &Inputs<'_>, fusion: &Fusion) -> Result<Option<Arc<dyn Kernel>>> {
+        let (scale, shift) = self.affine(constants)?;
+        Ok(Some(Arc::new(Affine { scale, shift, activation: fusion.activation })))
+    }
+}
+
+/// Normalisation by the statistics of its own input.
+struct Normalise {
+    channels: Channels,
+    statistics: ChannelStatistics,
+    inverse: Vec<f32>,
+}
+
+impl CustomOp3 for Normalise {
+    fn name(&self) -> &'static str {
+        "batch-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        gamma: &CpuStorage,
+        gl: &Layout,
+        beta: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (gamma, beta) = (custom::elements(gamma, gl)?, custom::elements(beta, bl)?);
+        let scale: Vec<f32> = gamma.iter().zip(&self.inverse).map(|(g, i)| g * i).collect();
+        let shift: Vec<f32> =
+            beta.iter().zip(self.statistics.mean.iter().zip(&scale)).map(|(b, (m, s))| b - m * s).collect();
+        Ok(custom::output(self.channels.affine(custom::elements(x, xl)?, &scale, &shift), xl.shape()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gamma: &Tensor,
+        beta: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (mean, inverse) = (&self.statistics.mean, &self.inverse);
+        custom::with_elements(x, |xs| {
+            custom::with_elements(grad, |g| {
+                let (total, product) = self.channels.gradient_sums(xs, g, mean, inverse);
+                let input = if x.track_op() {
+                    let values = custom::with_elements(gamma, |gamma| {
+                        Ok(self.channels.backward_input(xs, g, (mean, inverse, gamma), (&total, &product)))
+                    })?;
+                    Some(custom::tensor(values, x.shape())?)
+                } else {
+                    None
+                };
+                let gamma = custom::tensor(product, gamma.shape())?;
+                Ok((input, Some(gamma), Some(custom::tensor(total, beta.shape())?)))
+            })
+        })
+    }
+}
+
+/// Scale and shift per channel, for evaluation where nothing before it takes them in.
+struct Affine {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+    activation: Activation,
+}
+
+impl CustomOp1 for Affine {
+    fn name(&self) -> &'static str {
+        "channel-affine"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let channels = BatchNorm::channels(xl.dims(), self.scale.len())?;
+        let mut values = channels.affine(custom::elements(x, xl)?, &self.scale, &self.shift);
+        if self.activation != Activation::Identity {
+            values = self.activation.map(&values);
+        }
+        Ok(custom::output(values, xl.shape()))
+    }
+}
+
+impl Kernel for Affine {
+    fn run(&self, inputs: &Inputs<'_>) -> Result<Vec<Tensor>> {
+        Ok(vec![inputs.required(0)?.contiguous()?.apply_op1_no_bwd(self)?])
+    }
+}

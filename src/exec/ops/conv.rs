@@ -1,0 +1,218 @@
+use super::linear::fold_norm;
+use super::{Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Stage, WindowSpec};
+use crate::exec::kernels::conv::{Convolution, Epilogue, bias_gradient};
+use crate::exec::kernels::{Window, custom};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use std::sync::Arc;
+
+pub(super) const OPERATORS: &[(&str, Build)] = &[("Conv", Conv::build)];
+
+#[derive(Clone, Copy, Debug)]
+struct Conv {
+    spec: WindowSpec,
+    groups: usize,
+    depthwise: bool,
+}
+
+impl Conv {
+    fn build(context: &NodeContext<'_>) -> std::result::Result<Arc<dyn Operator>, String> {
+        let rank =
+            context.shape(1).or_else(|| context.shape(0)).map(Vec::len).ok_or("the rank of its weight is unknown")?;
+        let spec = WindowSpec::of_node(context.node, rank.saturating_sub(2))?;
+        let groups = context.node.int("group", 1).max(1) as usize;
+        let depthwise = groups > 1 && context.extents(1).is_some_and(|w| w.get(1) == Some(&1));
+        Ok(Arc::new(Self { spec, groups, depthwise }))
+    }
+
+    /// The geometry for operands of these shapes, checked.
+    fn geometry(&self, x: &[usize], weight: &[usize]) -> Result<Convolution> {
+        let input = self.spec.spatial(x)?;
+        let kernel = self.spec.spatial(weight)?;
+        let (channels, outputs) = (x[1], weight[0]);
+        if channels != weight[1] * self.groups || !outputs.is_multiple_of(self.groups) || kernel.contains(&0) {
+            bail!("a weight of shape {weight:?} in {} groups does not fit an input of shape {x:?}", self.groups);
+        }
+        let window = self.spec.resolve(kernel, input);
+        let Some(output) = window.output(input, false) else {
+            bail!("a {kernel:?} kernel does not fit an input of shape {x:?}");
+        };
+        Ok(Convolution { batch: x[0], channels, outputs, groups: self.groups, input, output, window })
+    }
+}
+
+impl Operator for Conv {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        let (x, weight) = (inputs.required(0)?.contiguous()?, inputs.required(1)?.contiguous()?);
+        let y = match inputs.optional(2) {
+            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, *self)?,
+            None => x.apply_op2(&weight, *self)?,
+        };
+        Ok(vec![y])
+    }
+
+    fn trains(&self, index: usize, _: &[usize]) -> bool {
+        index == 1 || index == 2
+    }
+
+    fn accepts(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Norm | Stage::Activation => true,
+            Stage::Residual => !self.depthwise,
+            Stage::MaxPool => !self.depthwise && self.spec.axes == 2,
+        }
+    }
+
+    fn prepare(&self, constants: &Inputs<'_>, fusion: &Fusion) -> Result<Option<Arc<dyn Kernel>>> {
+        let weight = constants.required(1)?;
+        let shape = weight.dims().to_vec();
+        let mut values = weight.flatten_all()?.to_vec1::<f32>()?;
+        let bias = constants.optional(2).map(|b| b.flatten_all()?.to_vec1::<f32>()).transpose()?;
+        if bias.as_ref().is_some_and(|b| b.len() != shape[0]) {
+            bail!("the bias does not fit {} output channels", shape[0]);
+        }
+        let bias = fold_norm(&mut values, shape[0], bias, fusion)?;
+        Ok(Some(Arc::new(PreparedConv { conv: *self, shape, weight: values, bias, fusion: fusion.clone() })))
+    }
+}
+
+impl CustomOp2 for Conv {
+    fn name(&self) -> &'static str {
+        "conv"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let geometry = self.geometry(xl.dims(), wl.dims())?;
+        let values = geometry.forward(custom::elements(x, xl)?, custom::elements(w, wl)?, &Epilogue::default());
+        Ok(custom::output(values, self.spec.shape(geometry.batch, geometry.outputs, geometry.output)))
+    }
+
+    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.gradients(x, w, grad)
+    }
+}
+
+impl CustomOp3 for Conv {
+    fn name(&self) -> &'static str {
+        "conv"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let geometry = self.geometry(xl.dims(), wl.dims())?;
+        let bias = custom::elements(b, bl)?;
+        if bias.len() != geometry.outputs {
+            bail!("a bias of {} does not fit {} output channels", bias.len(), geometry.outputs);
+        }
+        let epilogue = Epilogue { bias: Some(bias), ..Epilogue::default() };
+        let values = geometry.forward(custom::elements(x, xl)?, custom::elements(w, wl)?, &epilogue);
+        Ok(custom::output(values, self.spec.shape(geometry.batch, geometry.outputs, geometry.output)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (gx, gw) = self.gradients(x, w, grad)?;
+        let gb = if b.track_op() {
+            let plane = grad.dims()[2..].iter().product();
+            let sums = custom::with_elements(grad, |g| Ok(bias_gradient(g, w.dims()[0], plane)))?;
+            Some(custom::tensor(sums, b.shape())?)
+        } else {
+            None
+        };
+        Ok((gx, gw, gb))
+    }
+}
+
+impl Conv {
+    fn gradients(&self, x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let geometry = self.geometry(x.dims(), w.dims())?;
+        let wanted = (x.track_op(), w.track_op());
+        let gradients = custom::with_elements(x, |x| {
+            custom::with_elements(w, |w| custom::with_elements(grad, |g| Ok(geometry.backward(x, w, g, wanted))))
+        })?;
+        let input = gradients.input.map(|g| custom::tensor(g, x.shape())).transpose()?;
+        let weight = gradients.weight.map(|g| custom::tensor(g, w.shape())).transpose()?;
+        Ok((input, weight))
+    }
+}
+
+struct PreparedConv {
+    conv: Conv,
+    shape: Vec<usize>,
+    weight: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    fusion: Fusion,
+}
+
+impl PreparedConv {
+    fn compute(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        residual: Option<(&CpuStorage, &Layout)>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let geometry = self.conv.geometry(xl.dims(), &self.shape)?;
+        let residual = match residual {
+            Some((storage, layout)) => {
+                let expected = self.conv.spec.shape(geometry.batch, geometry.outputs, geometry.output);
+                if layout.dims() != expected {
+                    bail!("cannot add shape {:?} to a result of shape {expected:?}", layout.dims());
+                }
+                Some(custom::elements(storage, layout)?)
+            }
+            None => None,
+        };
+        let max_pool = self.fusion.max_pool;
+        if max_pool.is_some_and(|pool: Window| pool.output(geometry.output, false).is_none()) {
+            bail!("the pooling window does not fit {:?}", geometry.output);
+        }
+        let epilogue = Epilogue { bias: self.bias.as_deref(), residual, activation: self.fusion.activation, max_pool };
+        let values = geometry.forward(custom::elements(x, xl)?, &self.weight, &epilogue);
+        let shape = self.conv.spec.shape(geometry.batch, geometry.outputs, geometry.pooled(&epilogue));
+        Ok(custom::output(values, shape))
+    }
+}
+
+impl CustomOp1 for PreparedConv {
+    fn name(&self) -> &'static str {
+        "conv"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.compute(x, xl, None)
+    }
+}
+
+impl CustomOp2 for PreparedConv {
+    fn name(&self) -> &'static str {
+        "conv"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, r: &CpuStorage, rl: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.compute(x, xl, Some((r, rl)))
+    }
+}
+
+impl Kernel for PreparedConv {
+    fn run(&self, inputs: &Inputs<'_>) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?.contiguous()?;
+        let y = if self.fusion.residual {
+            x.apply_op2_no_bwd(&inputs.required(inputs.0.len() - 1)?.contiguous()?, self)?
+        } else {
+            x.apply_op1_no_bwd(self)?
+        };
+        Ok(vec![y])
+    }
+}

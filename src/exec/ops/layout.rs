@@ -1,0 +1,203 @@
+use super::{Build, Inputs, NodeContext, Operator, Pass, axis_of};
+use candle_core::{Result, Tensor, bail};
+use std::sync::Arc;
+
+pub(super) const OPERATORS: &[(&str, Build)] = &[
+    ("Concat", |c| Ok(Arc::new(Concat { axis: c.node.int("axis", 0) }))),
+    ("Flatten", |c| Ok(Arc::new(Flatten { axis: c.node.int("axis", 1) }))),
+    ("Pad", Pad::build),
+    ("Reshape", |c| Ok(Arc::new(Reshape { zero_is_extent: c.node.int("allowzero", 0) != 0 }))),
+    ("Squeeze", |c| Ok(Arc::new(Squeeze { axes: attribute(c, "axes") }))),
+    ("Transpose", |c| Ok(Arc::new(Transpose { order: attribute(c, "perm") }))),
+    ("Unsqueeze", |c| Ok(Arc::new(Unsqueeze { axes: attribute(c, "axes") }))),
+];
+
+fn attribute(context: &NodeContext<'_>, name: &str) -> Option<Vec<i64>> {
+    context.node.ints(name).map(<[i64]>::to_vec)
+}
+
+#[derive(Debug)]
+struct Concat {
+    axis: i64,
+}
+
+impl Operator for Concat {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        let parts: Vec<&Tensor> = (0..inputs.0.len()).map(|i| inputs.required(i)).collect::<Result<_>>()?;
+        let Some(first) = parts.first() else { bail!("nothing to concatenate") };
+        Ok(vec![Tensor::cat(&parts, axis_of(self.axis, first.rank())?)?])
+    }
+}
+
+#[derive(Debug)]
+struct Flatten {
+    axis: i64,
+}
+
+impl Operator for Flatten {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let rank = x.rank();
+        let axis = if self.axis == rank as i64 { rank } else { axis_of(self.axis, rank)? };
+        let rows: usize = x.dims()[..axis].iter().product();
+        let columns: usize = x.dims()[axis..].iter().product();
+        Ok(vec![x.reshape((rows, columns))?])
+    }
+}
+
+#[derive(Debug)]
+struct Reshape {
+    zero_is_extent: bool,
+}
+
+impl Reshape {
+    fn target(&self, shape: &[usize], asked: &[i64]) -> Result<Vec<usize>> {
+        let mut free = None;
+        let mut target = Vec::with_capacity(asked.len());
+        for (i, &extent) in asked.iter().enumerate() {
+            target.push(match extent {
+                0 if !self.zero_is_extent => match shape.get(i) {
+                    Some(&extent) => extent,
+                    None => bail!("no axis {i} to copy from shape {shape:?}"),
+                },
+                -1 if free.is_none() => {
+                    free = Some(i);
+                    1
+                }
+                n if n < 0 => bail!("{asked:?} is no shape"),
+                n => n as usize,
+            });
+        }
+        if let Some(free) = free {
+            let rest: usize = target.iter().product();
+            let total: usize = shape.iter().product();
+            if rest == 0 || !total.is_multiple_of(rest) {
+                bail!("shape {shape:?} cannot be reshaped to {asked:?}");
+            }
+            target[free] = total / rest;
+        }
+        Ok(target)
+    }
+}
+
+impl Operator for Reshape {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let Some(asked) = inputs.integers(1)? else { bail!("the target shape is missing") };
+        Ok(vec![x.reshape(self.target(x.dims(), &asked)?)?])
+    }
+}
+
+#[derive(Debug)]
+struct Transpose {
+    order: Option<Vec<i64>>,
+}
+
+impl Operator for Transpose {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let order: Vec<usize> = match &self.order {
+            Some(order) => order.iter().map(|&a| axis_of(a, x.rank())).collect::<Result<_>>()?,
+            None => (0..x.rank()).rev().collect(),
+        };
+        Ok(vec![x.permute(order)?])
+    }
+}
+
+#[derive(Debug)]
+struct Squeeze {
+    axes: Option<Vec<i64>>,
+}
+
+impl Operator for Squeeze {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let listed = inputs.integers(1)?.or_else(|| self.axes.clone());
+        let axes: Vec<usize> = match listed {
+            Some(axes) => axes.iter().map(|&a| axis_of(a, x.rank())).collect::<Result<_>>()?,
+            None => (0..x.rank()).filter(|&a| x.dims()[a] == 1).collect(),
+        };
+        if let Some(&axis) = axes.iter().find(|&&a| x.dims()[a] != 1) {
+            bail!("axis {axis} of shape {:?} is not 1", x.dims());
+        }
+        let kept: Vec<usize> = (0..x.rank()).filter(|a| !axes.contains(a)).map(|a| x.dims()[a]).collect();
+        Ok(vec![x.reshape(kept)?])
+    }
+}
+
+#[derive(Debug)]
+struct Unsqueeze {
+    axes: Option<Vec<i64>>,
+}
+
+impl Operator for Unsqueeze {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let Some(axes) = inputs.integers(1)?.or_else(|| self.axes.clone()) else { bail!("the axes are missing") };
+        let rank = x.rank() + axes.len();
+        let axes: Vec<usize> = axes.iter().map(|&a| axis_of(a, rank)).collect::<Result<_>>()?;
+        let mut extents = x.dims().iter().copied();
+        let shape: Vec<usize> =
+            (0..rank).map(|a| if axes.contains(&a) { 1 } else { extents.next().unwrap_or(1) }).collect();
+        Ok(vec![x.reshape(shape)?])
+    }
+}
+
+/// Padding with one number; negative padding cuts.
+#[derive(Debug)]
+struct Pad {
+    pads: Option<Vec<i64>>,
+    value: f32,
+}
+
+impl Pad {
+    fn build(context: &NodeContext<'_>) -> std::result::Result<Arc<dyn Operator>, String> {
+        match context.node.string("mode") {
+            None | Some("constant") => {
+                Ok(Arc::new(Self { pads: attribute(context, "pads"), value: context.node.float("value", 0.0) }))
+            }
+            Some(other) => Err(format!("mode `{other}` is not implemented")),
+        }
+    }
+}
+
+impl Operator for Pad {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let Some(pads) = inputs.integers(1)?.or_else(|| self.pads.clone()) else { bail!("the pads are missing") };
+        let value = inputs.scalar(2)?.unwrap_or(self.value);
+        let axes: Vec<usize> = match inputs.integers(3)? {
+            Some(axes) => axes.iter().map(|&a| axis_of(a, x.rank())).collect::<Result<_>>()?,
+            None => (0..x.rank()).collect(),
+        };
+        if pads.len() != 2 * axes.len() {
+            bail!("{} pads do not fit {} axes", pads.len(), axes.len());
+        }
+        let mut y = x.clone();
+        for (i, &axis) in axes.iter().enumerate() {
+            let (before, after) = (pads[i], pads[i + axes.len()]);
+            y = pad_axis(&y, axis, before, value, true)?;
+            y = pad_axis(&y, axis, after, value, false)?;
+        }
+        Ok(vec![y])
+    }
+}
+
+fn pad_axis(x: &Tensor, axis: usize, amount: i64, value: f32, before: bool) -> Result<Tensor> {
+    let extent = x.dims()[axis];
+    if amount < 0 {
+        let cut = amount.unsigned_abs() as usize;
+        if cut > extent {
+            bail!("cannot cut {cut} from an extent of {extent}");
+        }
+        return x.narrow(axis, if before { cut } else { 0 }, extent - cut);
+    }
+    if amount == 0 {
+        return Ok(x.clone());
+    }
+    let mut shape = x.dims().to_vec();
+    shape[axis] = amount as usize;
+    let filler = Tensor::full(value, shape, x.device())?.to_dtype(x.dtype())?;
+    let parts = if before { [&filler, x] } else { [x, &filler] };
+    Tensor::cat(&parts, axis)
+}

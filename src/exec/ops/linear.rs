@@ -1,0 +1,318 @@
+use super::{Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Stage};
+use crate::exec::kernels::conv::{Epilogue, bias_gradient};
+use crate::exec::kernels::custom;
+use crate::exec::kernels::linear::Linear;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use std::sync::Arc;
+
+pub(super) const OPERATORS: &[(&str, Build)] = &[("Gemm", Gemm::build), ("MatMul", MatMul::build)];
+
+/// Scales the rows of a weight by a fused normalisation, and returns the bias that goes with it.
+///
+/// A zero weight stays exactly zero, whatever the scale.
+pub(super) fn fold_norm(
+    weight: &mut [f32],
+    outputs: usize,
+    bias: Option<Vec<f32>>,
+    fusion: &Fusion,
+) -> Result<Option<Vec<f32>>> {
+    let Some((scale, shift)) = &fusion.norm else { return Ok(bias) };
+    if scale.len() != outputs || shift.len() != outputs || outputs == 0 {
+        bail!("a normalisation of {} channels does not fit {outputs} outputs", scale.len());
+    }
+    for (row, &s) in weight.chunks_exact_mut((weight.len() / outputs).max(1)).zip(scale) {
+        row.iter_mut().filter(|w| **w != 0.0).for_each(|w| *w *= s);
+    }
+    Ok(Some(match bias {
+        Some(bias) => bias.iter().zip(scale.iter().zip(shift)).map(|(b, (s, t))| b * s + t).collect(),
+        None => shift.clone(),
+    }))
+}
+
+/// x w^T + b with w of shape [outputs, inputs] on rows of x.
+#[derive(Clone, Copy, Debug)]
+struct FullyConnected;
+
+impl FullyConnected {
+    fn geometry(x: &[usize], weight: &[usize]) -> Result<Linear> {
+        match (x.split_last(), weight) {
+            (Some((&inputs, rows)), &[outputs, expected]) if inputs == expected => {
+                Ok(Linear { rows: rows.iter().product(), inputs, outputs })
+            }
+            _ => bail!("a weight of shape {weight:?} does not fit an input of shape {x:?}"),
+        }
+    }
+
+    fn shape(x: &[usize], outputs: usize) -> Vec<usize> {
+        let mut shape = x.to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = outputs;
+        }
+        shape
+    }
+
+    fn gradients(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let geometry = Self::geometry(x.dims(), w.dims())?;
+        custom::with_elements(grad, |g| {
+            let input = if x.track_op() {
+                let values = custom::with_elements(w, |w| Ok(geometry.backward_input(w, g)))?;
+                Some(custom::tensor(values, x.shape())?)
+            } else {
+                None
+            };
+            let weight = if w.track_op() {
+                let values = custom::with_elements(x, |x| Ok(geometry.backward_weight(x, g)))?;
+                Some(custom::tensor(values, w.shape())?)
+            } else {
+                None
+            };
+            Ok((input, weight))
+        })
+    }
+}
+
+impl CustomOp2 for FullyConnected {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let geometry = Self::geometry(xl.dims(), wl.dims())?;
+        let values = geometry.forward(custom::elements(x, xl)?, custom::elements(w, wl)?, &Epilogue::default());
+        Ok(custom::output(values, Self::shape(xl.dims(), geometry.outputs)))
+    }
+
+    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Self::gradients(x, w, grad)
+    }
+}
+
+impl CustomOp3 for FullyConnected {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let geometry = Self::geometry(xl.dims(), wl.dims())?;
+        let epilogue = Epilogue { bias: Some(custom::elements(b, bl)?), ..Epilogue::default() };
+        let values = geometry.forward(custom::elements(x, xl)?, custom::elements(w, wl)?, &epilogue);
+        Ok(custom::output(values, Self::shape(xl.dims(), geometry.outputs)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (gx, gw) = Self::gradients(x, w, grad)?;
+        let gb = if b.track_op() {
+            let sums = custom::with_elements(grad, |g| Ok(bias_gradient(g, w.dims()[0], 1)))?;
+            Some(custom::tensor(sums, b.shape())?)
+        } else {
+            None
+        };
+        Ok((gx, gw, gb))
+    }
+}
+
+/// The layer made ready for evaluation: weight [outputs, inputs] with everything folded in.
+struct Prepared {
+    shape: [usize; 2],
+    weight: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    fusion: Fusion,
+}
+
+impl Prepared {
+    fn compute(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        residual: Option<(&CpuStorage, &Layout)>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let geometry = FullyConnected::geometry(xl.dims(), &self.shape)?;
+        let shape = FullyConnected::shape(xl.dims(), geometry.outputs);
+        let residual = match residual {
+            Some((_, layout)) if layout.dims() != shape => {
+                bail!("cannot add shape {:?} to a result of shape {shape:?}", layout.dims())
+            }
+            Some((storage, layout)) => Some(custom::elements(storage, layout)?),
+            None => None,
+        };
+        let epilogue =
+            Epilogue { bias: self.bias.as_deref(), residual, activation: self.fusion.activation, max_pool: None };
+        Ok(custom::output(geometry.forward(custom::elements(x, xl)?, &self.weight, &epilogue), shape))
+    }
+}
+
+impl CustomOp1 for Prepared {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.compute(x, xl, None)
+    }
+}
+
+impl CustomOp2 for Prepared {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, r: &CpuStorage, rl: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.compute(x, xl, Some((r, rl)))
+    }
+}
+
+impl Kernel for Prepared {
+    fn run(&self, inputs: &Inputs<'_>) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?.contiguous()?;
+        let y = if self.fusion.residual {
+            x.apply_op2_no_bwd(&inputs.required(inputs.0.len() - 1)?.contiguous()?, self)?
+        } else {
+            x.apply_op1_no_bwd(self)?
+        };
+        Ok(vec![y])
+    }
+}
+
+/// alpha A' B' + beta C.
+#[derive(Clone, Copy, Debug)]
+struct Gemm {
+    alpha: f32,
+    beta: f32,
+    transpose_a: bool,
+    transpose_b: bool,
+    row_bias: bool,
+}
+
+impl Gemm {
+    fn build(context: &NodeContext<'_>) -> std::result::Result<Arc<dyn Operator>, String> {
+        let node = context.node;
+        let transpose_b = node.int("transB", 0) != 0;
+        let outputs = context.extents(1).and_then(|w| w.get(usize::from(!transpose_b)).copied());
+        let row_bias = node.input(2).is_none()
+            || context.extents(2).is_some_and(|c| {
+                let count: usize = c.iter().product();
+                count == 1 || (Some(count) == outputs && c.last() == Some(&count))
+            });
+        Ok(Arc::new(Self {
+            row_bias,
+            alpha: node.float("alpha", 1.0),
+            beta: node.float("beta", 1.0),
+            transpose_a: node.int("transA", 0) != 0,
+            transpose_b,
+        }))
+    }
+
+    fn scaled(tensor: Tensor, factor: f32) -> Result<Tensor> {
+        if factor == 1.0 { Ok(tensor) } else { tensor.affine(f64::from(factor), 0.0) }
+    }
+
+    /// The weight as [outputs, inputs] with alpha, and the bias with beta if it is one number per output.
+    fn operands(&self, inputs: &Inputs<'_>) -> Result<(Tensor, Option<Tensor>)> {
+        let weight = inputs.required(1)?;
+        let weight = if self.transpose_b { weight.clone() } else { weight.t()? };
+        let weight = Self::scaled(weight.contiguous()?, self.alpha)?;
+        let bias = inputs.optional(2).map(|c| Self::scaled(c.clone(), self.beta)).transpose()?;
+        Ok((weight, bias))
+    }
+}
+
+fn is_row(bias: &Tensor, outputs: usize) -> bool {
+    bias.elem_count() == outputs && bias.dims().last() == Some(&outputs)
+}
+
+impl Operator for Gemm {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        let a = inputs.required(0)?;
+        let a = if self.transpose_a { a.t()?.contiguous()? } else { a.contiguous()? };
+        let (weight, bias) = self.operands(inputs)?;
+        let y = match bias {
+            Some(bias) if is_row(&bias, weight.dims()[0]) => {
+                a.apply_op3(&weight, &bias.flatten_all()?.contiguous()?, FullyConnected)?
+            }
+            Some(bias) => a.apply_op2(&weight, FullyConnected)?.broadcast_add(&bias)?,
+            None => a.apply_op2(&weight, FullyConnected)?,
+        };
+        Ok(vec![y])
+    }
+
+    fn trains(&self, index: usize, _: &[usize]) -> bool {
+        index == 1 || index == 2
+    }
+
+    fn accepts(&self, stage: Stage) -> bool {
+        !self.transpose_a && self.row_bias && stage != Stage::MaxPool
+    }
+
+    fn prepare(&self, constants: &Inputs<'_>, fusion: &Fusion) -> Result<Option<Arc<dyn Kernel>>> {
+        if self.transpose_a || !self.row_bias {
+            return Ok(None);
+        }
+        let (weight, bias) = self.operands(constants)?;
+        prepare(&weight, bias.as_ref(), fusion).map(Some)
+    }
+}
+
+/// The layer with `weight` [outputs, inputs].
+fn prepare(weight: &Tensor, bias: Option<&Tensor>, fusion: &Fusion) -> Result<Arc<dyn Kernel>> {
+    let (outputs, inputs) = weight.dims2()?;
+    let mut values = weight.flatten_all()?.to_vec1::<f32>()?;
+    let bias = match bias {
+        Some(bias) if bias.elem_count() == 1 => Some(bias.flatten_all()?.broadcast_as(outputs)?.to_vec1::<f32>()?),
+        Some(bias) => Some(bias.flatten_all()?.to_vec1::<f32>()?),
+        None => None,
+    };
+    let bias = fold_norm(&mut values, outputs, bias, fusion)?;
+    Ok(Arc::new(Prepared { shape: [outputs, inputs], weight: values, bias, fusion: fusion.clone() }))
+}
+
+/// The matrix product of NumPy, broadcast over leading axes.
+#[derive(Clone, Copy, Debug)]
+struct MatMul;
+
+impl MatMul {
+    fn build(context: &NodeContext<'_>) -> std::result::Result<Arc<dyn Operator>, String> {
+        let ranks = [0, 1].map(|i| context.shape(i).map(Vec::len));
+        if ranks.iter().flatten().any(|&rank| rank < 2) {
+            return Err("operands of one axis are not implemented".to_owned());
+        }
+        Ok(Arc::new(Self))
+    }
+}
+
+impl Operator for MatMul {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        let (a, b) = (inputs.required(0)?, inputs.required(1)?);
+        let y = if b.rank() == 2 {
+            a.contiguous()?.apply_op2(&b.t()?.contiguous()?, FullyConnected)?
+        } else {
+            a.broadcast_matmul(b)?
+        };
+        Ok(vec![y])
+    }
+
+    fn trains(&self, _: usize, _: &[usize]) -> bool {
+        true
+    }
+
+    fn prepare(&self, constants: &Inputs<'_>, fusion: &Fusion) -> Result<Option<Arc<dyn Kernel>>> {
+        match constants.optional(1) {
+            Some(weight) if weight.rank() == 2 => prepare(&weight.t()?.contiguous()?, None, fusion).map(Some),
+            _ => Ok(None),
+        }
+    }
+}

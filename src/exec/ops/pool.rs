@@ -1,0 +1,115 @@
+use super::{Build, Inputs, NodeContext, Operator, Pass, Stage, WindowSpec};
+use crate::exec::kernels::pool::{Pool, PoolKind};
+use crate::exec::kernels::{Window, custom};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use std::sync::Arc;
+
+pub(super) const OPERATORS: &[(&str, Build)] = &[
+    ("AveragePool", |c| {
+        Pooling::build(c, PoolKind::Average { count_padding: c.node.int("count_include_pad", 0) != 0 })
+    }),
+    ("GlobalAveragePool", |_| Ok(Arc::new(GlobalPool { kind: PoolKind::Average { count_padding: false } }))),
+    ("GlobalMaxPool", |_| Ok(Arc::new(GlobalPool { kind: PoolKind::Max }))),
+    ("MaxPool", |c| Pooling::build(c, PoolKind::Max)),
+];
+
+#[derive(Clone, Copy, Debug)]
+struct Pooling {
+    spec: WindowSpec,
+    kernel: [usize; 2],
+    ceil_mode: bool,
+    kind: PoolKind,
+}
+
+impl Pooling {
+    fn build(context: &NodeContext<'_>, kind: PoolKind) -> std::result::Result<Arc<dyn Operator>, String> {
+        let node = context.node;
+        let axes = node.ints("kernel_shape").map(<[i64]>::len).ok_or("kernel_shape is missing")?;
+        let spec = WindowSpec::of_node(node, axes)?;
+        let kernel = spec.kernel_of(node)?;
+        Ok(Arc::new(Self { spec, kernel, ceil_mode: node.int("ceil_mode", 0) != 0, kind }))
+    }
+
+    fn geometry(&self, x: &[usize]) -> Result<Pool> {
+        let input = self.spec.spatial(x)?;
+        let window = self.spec.resolve(self.kernel, input);
+        match window.output(input, self.ceil_mode) {
+            Some(output) => Ok(Pool { planes: x[0] * x[1], input, output, window, kind: self.kind }),
+            None => bail!("a {:?} window does not fit an input of shape {x:?}", self.kernel),
+        }
+    }
+}
+
+impl Operator for Pooling {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        Ok(vec![inputs.required(0)?.contiguous()?.apply_op1(*self)?])
+    }
+
+    fn stage(&self) -> Option<Stage> {
+        self.pool_window().map(|_| Stage::MaxPool)
+    }
+
+    fn pool_window(&self) -> Option<Window> {
+        let fusible = self.kind == PoolKind::Max && !self.ceil_mode && self.spec.axes == 2;
+        self.spec.resolve_fixed(self.kernel).filter(|_| fusible)
+    }
+}
+
+impl CustomOp1 for Pooling {
+    fn name(&self) -> &'static str {
+        "pool"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let geometry = self.geometry(xl.dims())?;
+        let shape = self.spec.shape(xl.dims()[0], xl.dims()[1], geometry.output);
+        Ok(custom::output(geometry.forward(custom::elements(x, xl)?), shape))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let geometry = self.geometry(x.dims())?;
+        let values = custom::with_elements(x, |x| custom::with_elements(grad, |g| Ok(geometry.backward(x, g))))?;
+        custom::tensor(values, x.shape()).map(Some)
+    }
+}
+
+/// One number per channel.
+#[derive(Clone, Copy, Debug)]
+struct GlobalPool {
+    kind: PoolKind,
+}
+
+impl GlobalPool {
+    fn geometry(self, x: &[usize]) -> Result<Pool> {
+        let [batch, channels, spatial @ ..] = x else { bail!("expected spatial axes, got shape {x:?}") };
+        let input = [1, spatial.iter().product()];
+        if input[1] == 0 {
+            bail!("shape {x:?} has nothing to pool");
+        }
+        Ok(Pool { planes: batch * channels, input, output: [1; 2], window: Window::dense(input), kind: self.kind })
+    }
+}
+
+impl Operator for GlobalPool {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        Ok(vec![inputs.required(0)?.contiguous()?.apply_op1(*self)?])
+    }
+}
+
+impl CustomOp1 for GlobalPool {
+    fn name(&self) -> &'static str {
+        "global-pool"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let geometry = self.geometry(xl.dims())?;
+        let shape: Vec<usize> = xl.dims().iter().enumerate().map(|(i, &d)| if i < 2 { d } else { 1 }).collect();
+        Ok(custom::output(geometry.forward(custom::elements(x, xl)?), shape))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let geometry = self.geometry(x.dims())?;
+        let values = custom::with_elements(x, |x| custom::with_elements(grad, |g| Ok(geometry.backward(x, g))))?;
+        custom::tensor(values, x.shape()).map(Some)
+    }
+}
