@@ -36,7 +36,8 @@ fn main() {
     report("channel norms, rows", median(rows));
     report("channel norms, columns", median(columns));
 
-    let sparse: Vec<f32> = values.par_iter().enumerate().map(|(i, &v)| if hash(i as u64) % 10 == 0 { v } else { 0.0 }).collect();
+    let sparse: Vec<f32> =
+        values.par_iter().enumerate().map(|(i, &v)| if hash(i as u64) % 10 == 0 { v } else { 0.0 }).collect();
     report("distribution, 90 % zeros", repeated(|| Distribution::of_f32(&sparse)));
     drop(sparse);
 
@@ -71,7 +72,8 @@ fn main() {
     let rank = count / 10 * 9;
     report("exact global rank, cached", repeated(|| split_at_rank(&parts, rank)));
     let whole = || {
-        let distributions: Vec<Distribution> = layers.par_iter().map(|tensor| Distribution::of_tensor(tensor)).collect();
+        let distributions: Vec<Distribution> =
+            layers.par_iter().map(|tensor| Distribution::of_tensor(tensor)).collect();
         let parts: Vec<(&Tensor, &Distribution)> = layers.iter().copied().zip(&distributions).collect();
         split_at_rank(&parts, rank)
     };
