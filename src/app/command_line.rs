@@ -29,9 +29,11 @@ pub fn command_line(model: &Path, layers: &[Layer], plan: &Plan, plan_file: Opti
     }
     if first.granularity == Granularity::Channel {
         line += " --granularity channel";
-        if first.criterion == Criterion::L1 {
-            line += " --criterion l1";
-        }
+        line += match first.criterion {
+            Criterion::L1 => " --criterion l1",
+            Criterion::L2 => "",
+            Criterion::Linf => " --criterion linf",
+        };
     }
     line += &match first.cut {
         Cut::None => String::new(),

@@ -1,7 +1,9 @@
 use super::command::{EditPhase, Target};
 use super::figures;
 use super::messages::Severity;
+use super::project::Project;
 use super::session::Session;
+use crate::model::Layer;
 use crate::prune::{self, Criterion, Cut, Granularity, LayerPlan, Plan};
 
 impl Session {
@@ -74,18 +76,27 @@ impl Session {
     pub(super) fn cut_globally(&mut self, target: &Target, sparsity: f64) {
         let targets = self.targets(target);
         let Some(project) = &self.project else { return };
-        let chosen: Vec<_> = targets.iter().map(|&i| project.layers()[i].clone()).collect();
-        let plan = prune::global_plan(
-            &project.opened.model,
-            &chosen,
-            &project.opened.statistics,
-            project.plan(),
-            Cut::Sparsity(sparsity),
-        );
-        match plan {
-            Ok(plan) => self.commit(&format!("Global {}", figures::percent(sparsity, 0)), plan),
-            Err(error) => self.messages.say(Severity::Error, error.to_string()),
+        // Weights and channels have scores of different kinds, so each kind is ranked by itself.
+        let mut plan = project.plan().clone();
+        for (granularity, criterion) in kinds(project, &targets) {
+            let ranked: Vec<&Layer> = targets
+                .iter()
+                .map(|&i| &project.layers()[i])
+                .filter(|l| kind(&plan.layer(&l.name)) == (granularity, criterion))
+                .collect();
+            let cut = Cut::Sparsity(sparsity);
+            let opened = &project.opened;
+            match prune::global(&opened.model, &ranked, &opened.statistics, granularity, criterion, cut) {
+                Ok(cuts) => {
+                    for (name, cut) in cuts {
+                        let decision = plan.layer(&name);
+                        plan.set(&name, LayerPlan { cut, ..decision });
+                    }
+                }
+                Err(error) => return self.messages.say(Severity::Error, error.to_string()),
+            }
         }
+        self.commit(&format!("Global {}", figures::percent(sparsity, 0)), plan);
     }
 
     pub(super) fn set_granularity(&mut self, target: &Target, granularity: Granularity) {
@@ -122,6 +133,7 @@ impl Session {
         let norm = match criterion {
             Criterion::L1 => "by L1 norm",
             Criterion::L2 => "by L2 norm",
+            Criterion::Linf => "by largest weight",
         };
         self.commit(&format!("{} {norm}", self.name_targets(&targets)), plan);
     }
@@ -161,6 +173,25 @@ impl Session {
         let Some(plan) = plan else { return };
         self.commit(&format!("{} dense", self.name_targets(&targets)), plan);
     }
+}
+
+/// Layers are ranked together if their scores compare: single weights always, channels by the same norm.
+fn kind(decision: &LayerPlan) -> (Granularity, Criterion) {
+    match decision.granularity {
+        Granularity::Element => (Granularity::Element, Criterion::L2),
+        Granularity::Channel => (Granularity::Channel, decision.criterion),
+    }
+}
+
+fn kinds(project: &Project, targets: &[usize]) -> Vec<(Granularity, Criterion)> {
+    let mut kinds = Vec::new();
+    for &index in targets {
+        let next = kind(&project.plan().layer(&project.layers()[index].name));
+        if !kinds.contains(&next) {
+            kinds.push(next);
+        }
+    }
+    kinds
 }
 
 fn describe(cut: Cut) -> String {

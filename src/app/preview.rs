@@ -93,13 +93,15 @@ fn preview_layer(opened: &Opened, layer: &Layer, decision: &LayerPlan) -> LayerP
     if decision.cut == Cut::None {
         return dense;
     }
-    match prune::resolve_layer(&opened.model, layer, statistics, decision) {
-        Ok(mask) => LayerPreview {
+    let mut plan = Plan::dense();
+    plan.set(&layer.name, decision.clone());
+    match prune::resolve_with(&opened.model, std::slice::from_ref(layer), &plan, &opened.statistics) {
+        Ok(mask) => mask.layer(&layer.name).map_or(dense.clone(), |mask| LayerPreview {
             kept: mask.kept,
             zeros: mask.zeros,
             line: Some(line(statistics, decision, mask.threshold)),
             ..dense
-        },
+        }),
         Err(error) => LayerPreview { problem: Some(error.to_string()), ..dense },
     }
 }
@@ -131,5 +133,6 @@ pub fn channel_scores(statistics: &LayerStatistics, criterion: Criterion) -> &[f
     match criterion {
         Criterion::L1 => &statistics.channels.l1,
         Criterion::L2 => &statistics.channels.l2,
+        Criterion::Linf => &statistics.channels.linf,
     }
 }

@@ -3,7 +3,7 @@ use super::messages::{Offer, Severity};
 use super::project::{Opened, Project};
 use super::session::Session;
 use super::snapshot::Snapshot;
-use super::{figures, samples};
+use super::{figures, plan_file, samples};
 use crate::data::{Dataset, Split};
 use crate::eval::{self, EvalError, EvalOptions, Evaluation};
 use crate::exec::{self, Comparison};
@@ -119,7 +119,7 @@ impl Session {
 
     pub(super) fn start_opening_plan(&self, path: PathBuf) {
         self.slots.files.submit(format!("Opening {}", name_of(&path)), move |job| {
-            job.send(match prune::read_plan(&path) {
+            job.send(match plan_file::read(&path) {
                 Ok(plan) => Report::Plan(plan, path),
                 Err(error) => Report::Failed(error.to_string()),
             });
@@ -130,7 +130,7 @@ impl Session {
         let Some(project) = &self.project else { return };
         let plan = project.plan().clone();
         self.slots.files.submit(format!("Saving {}", name_of(&path)), move |job| {
-            job.send(match prune::write_plan(&plan, &path) {
+            job.send(match plan_file::write(&plan, &path) {
                 Ok(()) => Report::PlanSaved(path),
                 Err(error) => Report::Failed(error.to_string()),
             });
@@ -203,7 +203,7 @@ impl Session {
         }
         let (opened, plan, ticket) = (project.opened.clone(), project.plan().clone(), self.ticket);
         self.slots.sizes.submit("Measuring stored sizes", move |job| {
-            let Ok(mask) = prune::resolve_with(&opened.model, &opened.layers, &opened.statistics, &plan) else { return };
+            let Ok(mask) = prune::resolve_with(&opened.model, &opened.layers, &plan, &opened.statistics) else { return };
             let pruned = prune::apply(&opened.model, &opened.layers, &mask);
             if let Ok(sizes) = export::measure_sizes(&pruned, &mut || job.superseded()) {
                 job.send(Report::Sizes { ticket, sizes });
@@ -287,7 +287,7 @@ impl Session {
                     "Exported {} ({}), re-opened and compared: largest difference {}",
                     name_of(&report.path),
                     figures::bytes(report.bytes.file as f64),
-                    figures::magnitude(f64::from(report.equal.as_ref().map_or(0.0, |e| e.max_abs_diff as f32))),
+                    figures::magnitude(report.equal.as_ref().map_or(0.0, |e| e.agreement.max_abs_diff)),
                 );
                 self.messages.offer(text, Offer::OpenModel(report.path));
             }
@@ -361,7 +361,7 @@ impl Session {
 
 /// The masked model bound for running.
 fn bind(opened: &Opened, plan: &Plan, dense: &exec::Bound) -> Result<exec::Bound, String> {
-    let mask = prune::resolve_with(&opened.model, &opened.layers, &opened.statistics, plan).map_err(|e| e.to_string())?;
+    let mask = prune::resolve_with(&opened.model, &opened.layers, plan, &opened.statistics).map_err(|e| e.to_string())?;
     let pruned = prune::apply(&opened.model, &opened.layers, &mask);
     dense.rebind(&pruned).map_err(|e| e.to_string())
 }

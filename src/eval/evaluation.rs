@@ -1,5 +1,7 @@
+use serde::{Deserialize, Serialize};
+
 /// Hits within one class.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClassAccuracy {
     /// Class name from the dataset, or `class 3`.
     pub name: String,
@@ -17,7 +19,7 @@ impl ClassAccuracy {
 }
 
 /// What was measured so far: `n` of `total` examples.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Examples seen.
     pub n: usize,

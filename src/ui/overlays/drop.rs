@@ -9,7 +9,7 @@ pub fn drop_target(ctx: &Context) {
         return;
     }
     let t = theme::tokens(ctx);
-    let painter = ctx.layer_painter(LayerId::new(Order::Foreground, Id::new("drop target")));
+    let painter = ctx.layer_painter(LayerId::new(Order::Foreground, Id::unique("drop target")));
     let rect = ctx.content_rect().shrink(16.0);
     let radius = CornerRadius::same(CARD_RADIUS);
     painter.rect_filled(rect, radius, t.window.gamma_multiply(0.86));

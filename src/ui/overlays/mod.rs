@@ -34,7 +34,7 @@ pub fn overlay(ctx: &Context, state: &mut OverlayState, scene: &mut Scene<'_>) {
         *state = OverlayState { open, ..OverlayState::default() };
     }
     let Some(open) = open else { return };
-    let response = Modal::new(Id::new(("overlay", open))).show(ctx, |ui| match open {
+    let response = Modal::new(Id::unique(("overlay", open))).show(ctx, |ui| match open {
         Overlay::Palette => palette::palette(ui, &mut state.palette, scene),
         Overlay::Log => log::log(ui, scene),
         Overlay::Help => help::help(ui, scene),

@@ -2,7 +2,7 @@ use crate::app::{Command, Entry, SelectMode, catalog};
 use crate::ui::theme::{self, CONTROL_RADIUS};
 use crate::ui::{Scene, shortcuts};
 use egui::{
-    Align2, CornerRadius, FontFamily, FontId, Key, Modifiers, ScrollArea, Sense, TextEdit, Ui, WidgetInfo, WidgetType,
+    Align2, CornerRadius, FontFamily, FontId, Key, Modifiers, ScrollArea, Sense, TextEdit, Ui, WidgetInfo, Role,
     pos2, vec2,
 };
 
@@ -93,7 +93,7 @@ fn rows(ui: &Ui, query: &str, scene: &Scene<'_>) -> Vec<Row> {
 fn show_row(ui: &mut Ui, row: &Row, marked: bool, scroll: bool, scene: &Scene<'_>) -> bool {
     let t = scene.t;
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 32.0), Sense::click());
-    response.widget_info(|| WidgetInfo::labeled(WidgetType::Button, true, &row.title));
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &row.title));
     if marked && scroll {
         response.scroll_to_me(None);
     }

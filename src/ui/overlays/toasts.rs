@@ -19,7 +19,7 @@ pub fn toasts(ctx: &Context, bottom: f32, scene: &mut Scene<'_>) {
         ctx.request_repaint_after(next + Duration::from_millis(20));
     }
     let right = ctx.content_rect().right() - 16.0;
-    Area::new(Id::new("toasts"))
+    Area::new(Id::unique("toasts"))
         .order(Order::Foreground)
         .pivot(egui::Align2::RIGHT_BOTTOM)
         .fixed_pos(egui::pos2(right, bottom - 12.0))

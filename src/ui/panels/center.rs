@@ -3,7 +3,7 @@ use crate::ui::Scene;
 use crate::ui::theme;
 use crate::ui::views;
 use crate::ui::widgets::{ghost_button, primary_button};
-use egui::{Align, Align2, FontFamily, FontId, Layout, Rect, RichText, Sense, Stroke, Ui, WidgetInfo, WidgetType, pos2, vec2};
+use egui::{Align, Align2, FontFamily, FontId, Layout, Rect, RichText, Sense, Stroke, Ui, WidgetInfo, Role, pos2, vec2};
 
 const TABS: [(Tab, &str, &str); 3] = [
     (Tab::Distribution, "Distribution", "Histogram of the focused layer, with its cut."),
@@ -36,8 +36,8 @@ fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
         let family = if selected { theme::strong() } else { FontFamily::Proportional };
         let galley = ui.painter().layout_no_wrap(title.to_owned(), FontId::new(13.0, family), t.text);
         let rect = Rect::from_min_size(pos2(left, bar.top()), vec2(galley.size().x, HEIGHT));
-        let response = ui.interact(rect.expand2(vec2(8.0, 0.0)), ui.id().with(("tab", title)), Sense::click());
-        response.widget_info(|| WidgetInfo::selected(WidgetType::SelectableLabel, true, selected, title));
+        let response = ui.interact(rect.expand2(vec2(8.0, 0.0)), ui.scope_id().with(("tab", title)), Sense::click());
+        response.widget_info(|| WidgetInfo::selected(Role::Tab, true, selected, title));
         let ink = if selected || response.hovered() || response.has_focus() { t.text } else { t.dim };
         ui.painter().galley_with_override_text_color(rect.left_center() - vec2(0.0, galley.size().y / 2.0), galley, ink);
         if selected {

@@ -66,7 +66,11 @@ fn choices(ui: &mut Ui, index: usize, layer: &Layer, decision: &LayerPlan, scene
         choice(ui, "Criterion", "How pieces are ranked; the smallest go first.", &only, decision.criterion, true);
         return;
     }
-    let norms = [(Criterion::L2, "L2 norm of the channel"), (Criterion::L1, "L1 norm of the channel")];
+    let norms = [
+        (Criterion::L2, "L2 norm of the channel"),
+        (Criterion::L1, "L1 norm of the channel"),
+        (Criterion::Linf, "Largest weight of the channel"),
+    ];
     let tooltip = "How pieces are ranked; the smallest go first.";
     if let Some(criterion) = choice(ui, "Criterion", tooltip, &norms, decision.criterion, !decision.locked) {
         scene.send(Command::SetCriterion { target, criterion });

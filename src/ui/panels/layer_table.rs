@@ -5,7 +5,7 @@ use crate::ui::theme::{self, CONTROL_RADIUS};
 use crate::ui::widgets::{DistributionBars, ratio_bar};
 use egui::{
     Align, Align2, CornerRadius, FontFamily, FontId, Layout, Rect, Response, RichText, ScrollArea, Sense, Stroke,
-    StrokeKind, TextEdit, TextWrapMode, Ui, WidgetInfo, WidgetType, pos2, vec2,
+    StrokeKind, TextEdit, TextWrapMode, Ui, WidgetInfo, Role, pos2, vec2,
 };
 
 const ROW_HEIGHT: f32 = 46.0;
@@ -78,7 +78,7 @@ fn filter(ui: &mut Ui, scene: &mut Scene<'_>) {
             .hint_text("Filter, e.g. kind:conv sparsity>50")
             .desired_width(width)
             .min_size(vec2(width, theme::CONTROL_HEIGHT))
-            .vertical_align(Align::Center)
+            .align(Align2::LEFT_CENTER)
             .margin(egui::Margin::symmetric(10, 5));
         let response = ui.add(edit).on_hover_text(
             "Part of a name, kind:conv, sparsity>50, weights<10k. Several words must all hold.",
@@ -96,10 +96,10 @@ fn row(ui: &mut Ui, project: &Project, index: usize, scene: &mut Scene<'_>) {
     let focused = scene.session.selection().focus() == Some(index);
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), ROW_HEIGHT), Sense::hover());
     let body = rect.shrink2(vec2(MARGIN - 4.0, 1.0));
-    let response = ui.interact(body, ui.id().with(("layer row", index)), Sense::click());
+    let response = ui.interact(body, ui.scope_id().with(("layer row", index)), Sense::click());
     response.widget_info(|| {
         let text = format!("{}, {} zero", layer.name, figures::percent(preview.sparsity(), 1));
-        WidgetInfo::selected(WidgetType::SelectableLabel, true, selected, text)
+        WidgetInfo::selected(Role::ListBoxOption, true, selected, text)
     });
     if response.clicked() {
         let mode = ui.input(|i| match (i.modifiers.shift, i.modifiers.command) {
@@ -133,9 +133,9 @@ fn paint_background(ui: &Ui, body: Rect, response: &Response, selected: bool, fo
 fn check_box(ui: &Ui, body: Rect, index: usize, selected: bool, layer: &Layer, scene: &mut Scene<'_>) {
     let t = scene.t;
     let square = Rect::from_center_size(pos2(body.left() + 16.0, body.center().y), vec2(14.0, 14.0));
-    let response = ui.interact(square.expand(5.0), ui.id().with(("layer check", index)), Sense::click());
+    let response = ui.interact(square.expand(5.0), ui.scope_id().with(("layer check", index)), Sense::click());
     response.widget_info(|| {
-        WidgetInfo::selected(WidgetType::Checkbox, true, selected, format!("Select {}", layer.name))
+        WidgetInfo::selected(Role::CheckBox, true, selected, format!("Select {}", layer.name))
     });
     if response.clicked() {
         scene.send(Command::Select { layer: index, mode: SelectMode::Toggle });

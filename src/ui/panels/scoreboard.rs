@@ -1,7 +1,7 @@
 use crate::app::{Scoreboard, figures};
 use crate::ui::Scene;
 use crate::ui::theme::{self, CARD_RADIUS, Tokens};
-use egui::{Align2, Color32, CornerRadius, FontFamily, FontId, Rect, Response, Sense, Ui, WidgetInfo, WidgetType, pos2, vec2};
+use egui::{Align2, Color32, CornerRadius, FontFamily, FontId, Rect, Response, Sense, Ui, WidgetInfo, Role, pos2, vec2};
 
 const HEIGHT: f32 = 84.0;
 
@@ -37,10 +37,10 @@ pub fn scoreboard(ui: &mut Ui, scene: &mut Scene<'_>) {
 }
 
 fn card(ui: &Ui, rect: Rect, figure: &Figure, t: &Tokens) -> Response {
-    let response = ui.interact(rect, ui.id().with(("figure", figure.label)), Sense::hover());
+    let response = ui.interact(rect, ui.scope_id().with(("figure", figure.label)), Sense::hover());
     response.widget_info(|| {
         let change = figure.change.as_ref().map_or("", |(text, _)| text.as_str());
-        WidgetInfo::labeled(WidgetType::Label, true, format!("{} {} {change}", figure.label, figure.value))
+        WidgetInfo::labeled(Role::Label, true, format!("{} {} {change}", figure.label, figure.value))
     });
     let painter = ui.painter().with_clip_rect(rect);
     painter.rect_filled(rect, CornerRadius::same(CARD_RADIUS), t.raised);

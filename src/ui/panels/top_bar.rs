@@ -4,7 +4,7 @@ use crate::ui::widgets::{ghost_button, primary_button};
 use crate::ui::{Scene, shortcuts};
 use egui::{
     Align, Align2, Button, CornerRadius, FontFamily, FontId, Layout, Rect, RichText, Sense, Stroke, StrokeKind, Ui,
-    UiBuilder, WidgetInfo, WidgetType, pos2, vec2,
+    UiBuilder, WidgetInfo, Role, pos2, vec2,
 };
 
 /// Menus, search, what is open, and the two buttons that are needed most.
@@ -117,8 +117,8 @@ fn search(ui: &mut Ui, bar: Rect, left: f32, right: f32, scene: &mut Scene<'_>) 
     }
     let centre = bar.center().x.clamp(left + width / 2.0, right - width / 2.0);
     let rect = Rect::from_center_size(pos2(centre, bar.center().y), vec2(width, theme::CONTROL_HEIGHT));
-    let response = ui.interact(rect, ui.id().with("search"), Sense::click());
-    response.widget_info(|| WidgetInfo::labeled(WidgetType::Button, true, "Search commands, layers, files"));
+    let response = ui.interact(rect, ui.scope_id().with("search"), Sense::click());
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Search commands, layers, files"));
     let t = scene.t;
     let radius = CornerRadius::same(CONTROL_RADIUS);
     ui.painter().rect_filled(rect, radius, if response.hovered() { t.hovered } else { t.raised });

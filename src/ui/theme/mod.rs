@@ -85,7 +85,6 @@ fn style(theme: Theme, t: &Tokens) -> Style {
     visuals.selection.bg_fill = t.accent.gamma_multiply(0.30);
     visuals.selection.stroke = Stroke::new(1.0, t.accent);
     visuals.text_cursor.stroke = Stroke::new(1.5, t.accent);
-    visuals.clip_rect_margin = 0.0;
 
     let radius = CornerRadius::same(CONTROL_RADIUS);
     let widgets = &mut visuals.widgets;

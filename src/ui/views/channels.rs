@@ -24,9 +24,13 @@ pub fn channels(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.horizontal(|ui| {
         ui.label(RichText::new(format!("{} channels of {}", layer.channel_count(), layer.name)).font(theme::title()));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let norms = [Criterion::L1, Criterion::L2];
+            let norms = [Criterion::L1, Criterion::L2, Criterion::Linf];
             let now = norms.iter().position(|&n| n == decision.criterion).unwrap_or(0);
-            let choices = [("L1", "Sum of magnitudes of the channel."), ("L2", "Euclidean norm of the channel.")];
+            let choices = [
+                ("L1", "Sum of magnitudes of the channel."),
+                ("L2", "Euclidean norm of the channel."),
+                ("max", "Largest magnitude of the channel."),
+            ];
             if let Some(chosen) = segmented(ui, "Channel norm", &choices, now) {
                 scene.send(Command::SetCriterion { target: Target::Layer(index), criterion: norms[chosen] });
             }
@@ -82,7 +86,7 @@ fn plot(
     };
     let (lost, kept) = (bars(true), bars(false));
     let plot = axis::still_plot(
-        ui.id().with("channels"),
+        ui.scope_id().with("channels"),
         t,
         axis::x_axis(|x| figures::count(x.max(0.0) as u64)),
         axis::y_axis(figures::magnitude),

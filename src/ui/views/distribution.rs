@@ -162,7 +162,7 @@ fn element_plot(ui: &mut Ui, shown: &Shown<'_>, height: f32, project: &Project, 
     let (lost, kept) = (bars(true), bars(false));
     let normal = normal_curve(&histogram, axis, counts, distribution.std());
     let plot = axis::still_plot(
-        ui.id().with("magnitudes"),
+        ui.scope_id().with("magnitudes"),
         t,
         axis::x_axis(move |x| figures::magnitude(axis.magnitude(x))),
         axis::y_axis(move |y| count_text(y, counts)),
@@ -350,7 +350,7 @@ fn norm_plot(ui: &mut Ui, shown: &Shown<'_>, height: f32, scene: &mut Scene<'_>)
     }
     let top = counts.iter().map(|c| c[0] + c[1]).max().unwrap_or(1) as f64 * 1.12;
     let plot = axis::still_plot(
-        ui.id().with("norms"),
+        ui.scope_id().with("norms"),
         t,
         axis::x_axis(figures::magnitude),
         axis::y_axis(|y| if y.fract().abs() < 1e-9 { figures::count(y as u64) } else { String::new() }),

@@ -3,7 +3,7 @@ use crate::ui::Scene;
 use crate::ui::panels::cut_position;
 use crate::ui::theme::{self, CARD_RADIUS};
 use crate::ui::widgets::DistributionBars;
-use egui::{Align2, CornerRadius, FontFamily, FontId, Rect, ScrollArea, Sense, Stroke, StrokeKind, Ui, WidgetInfo, WidgetType, pos2, vec2};
+use egui::{Align2, CornerRadius, FontFamily, FontId, Rect, ScrollArea, Sense, Stroke, StrokeKind, Ui, WidgetInfo, Role, pos2, vec2};
 
 /// Height of the row of thumbnails, in points.
 pub const HEIGHT: f32 = 92.0;
@@ -32,8 +32,8 @@ fn thumbnail(ui: &Ui, rect: Rect, project: &Project, index: usize, scene: &mut S
     let t = scene.t;
     let layer = &project.layers()[index];
     let preview = project.preview().layer(index);
-    let response = ui.interact(rect, ui.id().with(("thumbnail", index)), Sense::click());
-    response.widget_info(|| WidgetInfo::labeled(WidgetType::Button, true, format!("Show {}", layer.name)));
+    let response = ui.interact(rect, ui.scope_id().with(("thumbnail", index)), Sense::click());
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Show {}", layer.name)));
     let focused = scene.session.selection().focus() == Some(index);
     let edge = if focused { t.accent } else { t.line };
     let radius = CornerRadius::same(CARD_RADIUS);

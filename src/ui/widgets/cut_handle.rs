@@ -38,7 +38,7 @@ impl CutHandle<'_> {
     /// Shows the handle over `plot` and returns what the user did.
     pub fn show(self, ui: &Ui, plot: Rect) -> Option<HandleEvent> {
         let t = theme::tokens(ui.ctx());
-        let id = ui.id().with(("cut handle", self.name));
+        let id = ui.scope_id().with(("cut handle", self.name));
         let sense = if self.enabled { Sense::click_and_drag() } else { Sense::hover() };
         let response = ui.interact(plot, id, sense);
         response.widget_info(|| WidgetInfo::slider(self.enabled, self.value, self.name));

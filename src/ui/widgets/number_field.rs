@@ -1,5 +1,5 @@
 use crate::ui::theme::{self, CONTROL_RADIUS};
-use egui::{Align, CornerRadius, Id, Key, Margin, Response, Stroke, TextEdit, Ui, vec2};
+use egui::{CornerRadius, Id, Key, Margin, Response, Stroke, TextEdit, Ui, vec2};
 
 /// A number with its unit inside the field. Typing is free; Enter or leaving the field commits,
 /// Escape restores, the arrow keys step.
@@ -100,7 +100,7 @@ impl<'a> NumberField<'a> {
             .id(id)
             .desired_width(self.width)
             .min_size(vec2(self.width, theme::CONTROL_HEIGHT))
-            .vertical_align(Align::Center)
+            .align(egui::Align2::LEFT_CENTER)
             .margin(Margin { left: 10, right: 10, top: 5, bottom: 5 })
             .frame(egui::Frame::NONE)
             .suffix(egui::RichText::new(self.unit).color(t.faint));
