@@ -98,10 +98,6 @@ fn milliseconds<T>(work: impl FnOnce() -> T) -> f64 {
 }
 
 fn repeated<T>(work: impl Fn() -> T) -> f64 {
-    repeated(&work)
-}
-
-fn repeated<T>(work: impl Fn() -> T) -> f64 {
     median((0..ROUNDS).map(|_| milliseconds(&work)).collect())
 }
 

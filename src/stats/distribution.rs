@@ -256,9 +256,7 @@ impl Distribution {
     }
 
     /// A magnitude that at most `fraction` of the numbers are below: the lower edge of the bucket of
-    /// that rank, so up to 0.8 % low; 0 for an empty distribution. See [`kth_magnitude`] for exact ranks.
-    ///
-    /// [`kth_magnitude`]: super::kth_magnitude
+    /// that rank, so up to 0.8 % low; 0 for an empty distribution. [`Distribution::kth_magnitude`] is exact.
     pub fn quantile(&self, fraction: f64) -> f64 {
         let rank = (fraction.clamp(0.0, 1.0) * self.numbers() as f64) as usize;
         self.bucket_of_rank(rank.min(self.numbers().saturating_sub(1))).map_or(0.0, |bucket| bucket.lo)
