@@ -2,3 +2,4 @@
 
 mod kernels;
 mod sample_data;
+mod torch_masks;

@@ -12,6 +12,7 @@ mod bound;
 mod convert;
 mod error;
 mod fuse;
+mod latency;
 pub mod kernels;
 mod ops;
 mod program;
@@ -19,6 +20,7 @@ mod train;
 
 pub use bound::Bound;
 pub use error::{ExecError, UnsupportedNode};
+pub use latency::{Comparison, Latency, compare_latency};
 pub use ops::{BatchNormMode, supported as supported_operators};
 pub use program::{Port, Program};
 pub use train::{Gradients, Parameter, TrainProgram};
