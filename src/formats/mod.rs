@@ -1,1 +1,68 @@
 //! Files to models and back.
+//!
+//! Sources are mapped read-only and never written to. Targets are written beside their final place,
+//! synced and then renamed, so that a reader sees the old file or the new one and nothing between.
+
+mod atomic;
+mod detect;
+mod error;
+pub mod graph_json;
+mod mapping;
+pub mod safetensors;
+
+pub use atomic::{Staged, write_atomically};
+pub use detect::FileKind;
+pub use error::FormatError;
+
+use crate::model::Model;
+use bytes::Bytes;
+use std::path::Path;
+
+/// A model file that was written and synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedFile {
+    /// Bytes on disk.
+    pub bytes: u64,
+}
+
+/// Opens a model file, memory-mapped; its format is detected by content, not by name.
+///
+/// # Errors
+/// [`FormatError`] if the file cannot be read, is of no known format, or contradicts itself.
+pub fn open(path: &Path) -> Result<Model, FormatError> {
+    let bytes = mapping::map(path)?;
+    parse(&bytes, path)
+}
+
+/// Reads a model that is already in memory; `name` stands for the path in messages and titles.
+///
+/// # Errors
+/// As [`open`], apart from reading.
+pub fn open_bytes(bytes: &Bytes, name: &Path) -> Result<Model, FormatError> {
+    parse(bytes, name)
+}
+
+/// Writes a model as safetensors with its graph embedded. The target is replaced whole or not at all;
+/// a source that is still mapped stays valid, since its bytes live on until the mapping ends.
+///
+/// # Errors
+/// [`FormatError`] if the model does not fit the format or the target cannot be written.
+pub fn save(model: &Model, path: &Path) -> Result<SavedFile, FormatError> {
+    let bytes = stage(model, path)?.commit().map_err(|source| FormatError::Write { path: path.to_owned(), source })?;
+    Ok(SavedFile { bytes })
+}
+
+/// As [`save`], but stops before the rename, so that the complete file can be examined first.
+///
+/// # Errors
+/// As [`save`].
+pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
+    safetensors::stage(model, path)
+}
+
+fn parse(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
+    match FileKind::of(bytes, path) {
+        FileKind::Safetensors => safetensors::read(bytes, path),
+        kind => Err(FormatError::NotSupported { kind: kind.describe(), path: path.to_owned() }),
+    }
+}

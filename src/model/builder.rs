@@ -73,7 +73,7 @@ impl GraphBuilder {
         bias: Option<ValueId>,
         (stride, padding, groups): (i64, i64, i64),
     ) -> ValueId {
-        let inputs = [Some(x), Some(weight), bias].into_iter().filter(Option::is_some).collect();
+        let inputs = [Some(x), Some(weight)].into_iter().chain(bias.map(Some)).collect();
         self.node_with(
             name,
             "Conv",
@@ -88,7 +88,7 @@ impl GraphBuilder {
 
     /// `Gemm` with a weight of shape [out, in], as PyTorch's `Linear` stores it.
     pub fn gemm(&mut self, name: &str, x: ValueId, weight: ValueId, bias: Option<ValueId>) -> ValueId {
-        let inputs = [Some(x), Some(weight), bias].into_iter().filter(Option::is_some).collect();
+        let inputs = [Some(x), Some(weight)].into_iter().chain(bias.map(Some)).collect();
         self.node_with(name, "Gemm", inputs, &[("transB", Attribute::Int(1))])
     }
 

@@ -9,29 +9,29 @@ pub fn node_macs(graph: &Graph, node: &Node) -> Option<u64> {
     match node.op.as_str() {
         "Conv" => {
             let per_output = elements(shape_of(1)?.get(1..)?)?;
-            Some(per_output * elements(output()?.get(1..)?)?)
+            Some(per_output.saturating_mul(elements(output()?.get(1..)?)?))
         }
         "ConvTranspose" => {
             let per_input = elements(shape_of(1)?.get(1..)?)?;
-            Some(per_input * elements(shape_of(0)?.get(1..)?)?)
+            Some(per_input.saturating_mul(elements(shape_of(0)?.get(1..)?)?))
         }
         "Gemm" => elements(shape_of(1)?),
         "MatMul" => {
             let inner = shape_of(0)?.last()?.known()? as u64;
-            Some(inner * elements(output()?.get(1..)?)?)
+            Some(inner.saturating_mul(elements(output()?.get(1..)?)?))
         }
         _ => Some(0),
     }
 }
 
 fn elements(shape: &[Dim]) -> Option<u64> {
-    shape.iter().map(|d| d.known().map(|n| n as u64)).product()
+    shape.iter().try_fold(1u64, |n, d| Some(n.saturating_mul(d.known()? as u64)))
 }
 
 /// Dense multiply-accumulates of a layer for one example, over every node that uses its weight.
 pub fn layer_macs(model: &Model, layer: &Layer) -> Option<u64> {
     let graph = model.graph.as_ref()?;
-    layer.nodes.iter().map(|&n| node_macs(graph, graph.node(n))).sum()
+    layer.nodes.iter().try_fold(0u64, |sum, &n| Some(sum.saturating_add(node_macs(graph, graph.node(n))?)))
 }
 
 #[cfg(test)]

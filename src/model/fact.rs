@@ -52,7 +52,7 @@ pub fn known_shape(extents: &[usize]) -> Shape {
 }
 
 /// What is known of a graph value before anything runs.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fact {
     /// Element type, if derived.
     pub dtype: Option<DType>,

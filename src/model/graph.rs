@@ -10,7 +10,7 @@ pub struct ValueId(pub u32);
 pub struct NodeId(pub u32);
 
 /// A named edge of the graph: an input, an initializer or the result of a node.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Value {
     /// Unique within the graph; an initializer's name is its tensor's name.
     pub name: String,

@@ -120,7 +120,7 @@ fn output_fact(node: &Node, graph: &Graph) -> Derived {
                     return Err(format!("cannot concatenate rank {} with rank {}", result.len(), other.len()));
                 }
                 result[axis] = match (result[axis].known(), other[axis].known()) {
-                    (Some(a), Some(b)) => Dim::Known(a + b),
+                    (Some(a), Some(b)) => a.checked_add(b).map_or(Dim::Unknown, Dim::Known),
                     _ => Dim::Unknown,
                 };
             }
@@ -154,8 +154,10 @@ fn output_fact(node: &Node, graph: &Graph) -> Derived {
             let pads = listed.or_else(|| fact(1).and_then(|f| f.constant.as_ref()).map(super::Tensor::to_i64));
             let Some(pads) = pads.filter(|p| p.len() == 2 * shape.len()) else { return Ok(None) };
             let padded = shape.iter().enumerate().map(|(i, dim)| match dim.known() {
-                Some(n) => Dim::Known((n as i64 + pads[i] + pads[i + shape.len()]).max(0) as usize),
-                None if pads[i] + pads[i + shape.len()] == 0 => dim.clone(),
+                Some(n) => {
+                    Dim::Known((n as i64).saturating_add(pads[i]).saturating_add(pads[i + shape.len()]).max(0) as usize)
+                }
+                None if pads[i].checked_add(pads[i + shape.len()]) == Some(0) => dim.clone(),
                 None => Dim::Unknown,
             });
             same_type(padded.collect())
@@ -182,7 +184,11 @@ fn product(dims: &[Dim]) -> Dim {
     match dims {
         [] => Dim::Known(1),
         [only] => only.clone(),
-        many => many.iter().map(Dim::known).try_fold(1usize, |n, d| d.map(|d| n * d)).map_or(Dim::Unknown, Dim::Known),
+        many => many
+            .iter()
+            .map(Dim::known)
+            .try_fold(1usize, |n, d| d.and_then(|d| n.checked_mul(d)))
+            .map_or(Dim::Unknown, Dim::Known),
     }
 }
 
@@ -206,13 +212,13 @@ fn broadcast(a: &Shape, b: &Shape) -> Result<Shape, String> {
 fn spatial_extent(node: &Node, axis: usize, rank: usize, input: usize, kernel: usize) -> Result<usize, String> {
     let stride = node.ints("strides").and_then(|s| s.get(axis)).map_or(1, |&s| s.max(1) as usize);
     let dilation = node.ints("dilations").and_then(|d| d.get(axis)).map_or(1, |&d| d.max(1) as usize);
-    let window = dilation * kernel.saturating_sub(1) + 1;
+    let window = dilation.saturating_mul(kernel.saturating_sub(1)).saturating_add(1);
     if matches!(node.string("auto_pad"), Some("SAME_UPPER" | "SAME_LOWER")) {
         return Ok(input.div_ceil(stride));
     }
     let pads = node.ints("pads");
     let pad = |i: usize| pads.and_then(|p| p.get(i)).map_or(0, |&p| p.max(0) as usize);
-    let padded = input + pad(axis) + pad(axis + rank);
+    let padded = input.saturating_add(pad(axis)).saturating_add(pad(axis + rank));
     if padded < window {
         return Err(format!("a window of {window} does not fit an extent of {padded}"));
     }
@@ -220,11 +226,11 @@ fn spatial_extent(node: &Node, axis: usize, rank: usize, input: usize, kernel: u
     let steps = if node.int("ceil_mode", 0) != 0 {
         // The last window must start inside the input or its leading padding.
         let steps = room.div_ceil(stride);
-        if steps * stride >= input + pad(axis) { steps - 1 } else { steps }
+        if steps.saturating_mul(stride) >= input.saturating_add(pad(axis)) { steps.saturating_sub(1) } else { steps }
     } else {
         room / stride
     };
-    Ok(steps + 1)
+    Ok(steps.saturating_add(1))
 }
 
 fn spatial_shape(node: &Node, shape: &[Dim], kernel: &[usize]) -> Result<Shape, String> {
@@ -243,10 +249,11 @@ fn conv_shape(node: &Node, shape: &Shape, weight: &[usize]) -> Result<Shape, Str
         return Err(format!("an input of rank {} does not fit a weight of rank {}", shape.len(), weight.len()));
     }
     let groups = node.int("group", 1).max(1) as usize;
+    let expected = weight[1].saturating_mul(groups);
     if let Some(channels) = shape[1].known()
-        && channels != weight[1] * groups
+        && channels != expected
     {
-        return Err(format!("{channels} input channels, but the weight expects {}", weight[1] * groups));
+        return Err(format!("{channels} input channels, but the weight expects {expected}"));
     }
     if weight[0] % groups != 0 {
         return Err(format!("{} output channels do not divide into {groups} groups", weight[0]));
@@ -306,10 +313,9 @@ fn reshape_shape(node: &Node, shape: &Shape, target: &[i64]) -> Result<Shape, St
             n => Dim::Known(n as usize),
         });
     }
-    let total: Option<usize> = shape.iter().map(Dim::known).product();
+    let total = known_product(shape);
     if let Some(free) = target.iter().position(|&t| t == -1) {
-        let rest: Option<usize> =
-            result.iter().enumerate().filter(|&(i, _)| i != free).map(|(_, d)| d.known()).product();
+        let rest = known_product(result.iter().enumerate().filter(|&(i, _)| i != free).map(|(_, d)| d));
         match (total, rest) {
             (Some(total), Some(rest)) if rest > 0 && total % rest == 0 => result[free] = Dim::Known(total / rest),
             (Some(total), Some(rest)) => return Err(format!("{total} elements do not divide by {rest}")),
@@ -323,8 +329,8 @@ fn reshape_shape(node: &Node, shape: &Shape, target: &[i64]) -> Result<Shape, St
     Ok(result)
 }
 
-fn known_product(shape: &Shape) -> Option<usize> {
-    shape.iter().map(Dim::known).product()
+fn known_product<'a>(dims: impl IntoIterator<Item = &'a Dim>) -> Option<usize> {
+    dims.into_iter().map(Dim::known).try_fold(1usize, |n, d| n.checked_mul(d?))
 }
 
 /// The extent of `-1` where both sides carry the same symbol once, such as `batch x 20 x 4 x 4` to `batch x -1`.
@@ -339,7 +345,11 @@ fn free_extent(shape: &Shape, result: &Shape, free: usize) -> Dim {
         (!open.contains(&Dim::Unknown)).then_some(open)
     };
     let known = |s: &[Dim], skip: Option<usize>| -> usize {
-        s.iter().enumerate().filter(|&(i, _)| Some(i) != skip).filter_map(|(_, d)| d.known()).product()
+        s.iter()
+            .enumerate()
+            .filter(|&(i, _)| Some(i) != skip)
+            .filter_map(|(_, d)| d.known())
+            .fold(1, usize::saturating_mul)
     };
     let (Some(before), Some(after)) = (symbols(shape, None), symbols(result, Some(free))) else { return Dim::Unknown };
     let (n, m) = (known(shape, None), known(result, Some(free)));

@@ -1,0 +1,698 @@
+use super::idx::{self, IdxArray};
+use super::locate::{self, Source};
+use super::npz::Npz;
+use super::preprocess::{Affine, Layout, Preprocess};
+use super::{DataError, order};
+use crate::model::{DType, Tensor};
+use rayon::prelude::*;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Which part of a collection of examples is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// Examples to learn from.
+    Train,
+    /// Examples that only measure; nothing is ever tuned on them.
+    #[default]
+    Test,
+    /// A part of the training examples, for calibration and fine-tuning.
+    Calibration,
+}
+
+impl Split {
+    /// Lower-case name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+            Self::Calibration => "calibration",
+        }
+    }
+}
+
+/// Stored example values in NCHW order, as in the file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Examples {
+    /// Bytes, such as pixels.
+    U8(Vec<u8>),
+    /// Floats, all finite.
+    F32(Vec<f32>),
+}
+
+impl Examples {
+    const fn len(&self) -> usize {
+        match self {
+            Self::U8(values) => values.len(),
+            Self::F32(values) => values.len(),
+        }
+    }
+}
+
+/// Class numbers of all examples are below this, named classes or not.
+const MAX_CLASSES: usize = 1 << 20;
+/// Batches with more values than this are filled in parallel.
+const PARALLEL_FROM: usize = 1 << 16;
+
+/// What all views of one set of examples share.
+#[derive(Debug)]
+struct Shared {
+    examples: Examples,
+    example_shape: Vec<usize>,
+    example_len: usize,
+    affine: Vec<Affine>,
+    /// For bytes: the value of each byte in each channel.
+    tables: Vec<[f32; 256]>,
+    class_names: Vec<String>,
+    class_count: usize,
+    name: String,
+    path: PathBuf,
+}
+
+/// Labelled examples, checked when opened. Cloning and taking subsets shares the examples.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    shared: Arc<Shared>,
+    split: Split,
+    /// Example numbers in `shared` of this view; `None` is all of them in order.
+    rows: Option<Arc<[u32]>>,
+    labels: Option<Arc<[u32]>>,
+}
+
+impl Dataset {
+    /// Opens an `.npz` file, a folder, or one IDX images file; see the [module](super) for names.
+    ///
+    /// `split` chooses among the files of a folder.
+    ///
+    /// # Errors
+    /// [`DataError`] if nothing fits, or anything in it is damaged, contradictory or not finite.
+    pub fn open(path: &Path, split: Split) -> Result<Self, DataError> {
+        Self::open_with(path, split, None)
+    }
+
+    /// As [`Dataset::open`], with the `dataset.toml` at `toml` in place of the one beside the data.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`]; also if `toml` is not there.
+    pub fn open_with(path: &Path, split: Split, toml: Option<&Path>) -> Result<Self, DataError> {
+        let metadata = std::fs::metadata(path).map_err(DataError::io("open", path))?;
+        let source = if metadata.is_dir() {
+            locate::in_folder(path, split)?
+        } else {
+            let mut start = Vec::new();
+            let file = std::fs::File::open(path).map_err(DataError::io("open", path))?;
+            file.take(4).read_to_end(&mut start).map_err(DataError::io("read", path))?;
+            if start.starts_with(b"PK") {
+                Source::Npz(path.to_owned())
+            } else if idx::is_idx(&start) {
+                Source::Idx { images: path.to_owned(), labels: locate::labels_beside(path) }
+            } else {
+                return Err(DataError::UnknownFormat { path: path.to_owned() });
+            }
+        };
+        let beside = match &source {
+            Source::Npz(file) | Source::Idx { images: file, .. } => file.with_file_name("dataset.toml"),
+        };
+        let preprocess = match toml {
+            Some(toml) => (Preprocess::read(toml)?, toml),
+            None if beside.exists() => (Preprocess::read(&beside)?, &*beside),
+            None => (Preprocess::default(), &*beside),
+        };
+        match source {
+            Source::Npz(file) => open_npz(&file, preprocess, split),
+            Source::Idx { images, labels } => open_idx(&images, labels.as_deref(), preprocess, split),
+        }
+    }
+
+    /// Opens IDX images and labels that are in memory, such as files embedded in the program.
+    ///
+    /// # Errors
+    /// [`DataError`] as [`Dataset::open`], with `path` as the place to name.
+    pub fn from_idx_bytes(
+        images: &[u8],
+        labels: &[u8],
+        preprocess: Preprocess,
+        split: Split,
+        path: &Path,
+    ) -> Result<Self, DataError> {
+        let (images, labels) = (idx::from_bytes(images, path)?, idx::from_bytes(labels, path)?);
+        from_idx(images, Some((labels, path)), (preprocess, path), split, path)
+    }
+
+    /// Wraps examples that are in memory; `shape` is [examples, ...] in the layout of `preprocess`.
+    ///
+    /// # Errors
+    /// [`DataError`] as [`Dataset::open`], with `path` as the place to name.
+    pub fn new(
+        examples: Examples,
+        shape: &[usize],
+        labels: Option<Vec<u32>>,
+        preprocess: Preprocess,
+        split: Split,
+        path: &Path,
+    ) -> Result<Self, DataError> {
+        let labels = labels.map(|l| (l.into_iter().map(i64::from).collect(), path));
+        assemble(examples, shape, labels, (preprocess, path), split, path)
+    }
+
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        match &self.rows {
+            Some(rows) => rows.len(),
+            None => self.shared.examples.len() / self.shared.example_len,
+        }
+    }
+
+    /// Whether there are no examples; only a subset can be empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Shape of one example, such as [1, 28, 28].
+    pub fn example_shape(&self) -> &[usize] {
+        &self.shared.example_shape
+    }
+
+    /// Number of values in one example.
+    pub fn example_len(&self) -> usize {
+        self.shared.example_len
+    }
+
+    /// Class numbers, all below [`Dataset::class_count`].
+    pub fn labels(&self) -> Option<&[u32]> {
+        self.labels.as_deref()
+    }
+
+    /// Class numbers, where nothing can be done without.
+    ///
+    /// # Errors
+    /// [`DataError::NoLabels`] if there are none.
+    pub fn require_labels(&self) -> Result<&[u32], DataError> {
+        self.labels().ok_or_else(|| DataError::NoLabels { path: self.shared.path.clone() })
+    }
+
+    /// Class names in label order; empty if the data names none.
+    pub fn class_names(&self) -> &[String] {
+        &self.shared.class_names
+    }
+
+    /// Number of classes: of the names, or one more than the highest label of the file.
+    pub fn class_count(&self) -> usize {
+        self.shared.class_count
+    }
+
+    /// Name for titles and reports.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The split that was opened.
+    pub const fn split(&self) -> Split {
+        self.split
+    }
+
+    /// The file with the examples.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// The stored values of one example, before preprocessing, for thumbnails: bytes if it is stored so.
+    pub fn stored_bytes(&self, index: usize) -> Option<&[u8]> {
+        match &self.shared.examples {
+            Examples::U8(values) => Some(&values[self.range(index)]),
+            Examples::F32(_) => None,
+        }
+    }
+
+    /// The network input that a stored 0 becomes, per channel: what lies beyond the edge of an image.
+    pub fn blank(&self) -> Vec<f32> {
+        self.shared.affine.iter().map(|a| a.apply(0.0)).collect()
+    }
+
+    /// The examples at `indices` as one f32 tensor [indices, ...example shape], preprocessed.
+    ///
+    /// # Panics
+    /// If an index is not below [`Dataset::len`].
+    pub fn batch(&self, indices: &[usize]) -> Tensor {
+        let mut values = Vec::new();
+        self.batch_into(indices, &mut values);
+        let mut shape = vec![indices.len()];
+        shape.extend(self.example_shape());
+        Tensor::from_f32(shape, values).unwrap_or_else(|_| unreachable!("one example per index"))
+    }
+
+    /// As [`Dataset::batch`], replacing the contents of `out` and keeping its allocation.
+    ///
+    /// # Panics
+    /// If an index is not below [`Dataset::len`].
+    pub fn batch_into(&self, indices: &[usize], out: &mut Vec<f32>) {
+        let size = self.example_len();
+        out.resize(indices.len() * size, 0.0);
+        if out.len() >= PARALLEL_FROM {
+            out.par_chunks_mut(size).zip(indices).with_min_len(16).for_each(|(row, &i)| self.fill(i, row));
+        } else {
+            out.chunks_mut(size).zip(indices).for_each(|(row, &i)| self.fill(i, row));
+        }
+    }
+
+    fn range(&self, index: usize) -> std::ops::Range<usize> {
+        let row = self.rows.as_ref().map_or(index, |rows| rows[index] as usize);
+        let size = self.shared.example_len;
+        row * size..(row + 1) * size
+    }
+
+    fn fill(&self, index: usize, row: &mut [f32]) {
+        let shared = &*self.shared;
+        let plane = row.len() / shared.affine.len();
+        let range = self.range(index);
+        match &shared.examples {
+            Examples::U8(values) => {
+                let planes = values[range].chunks(plane).zip(row.chunks_mut(plane));
+                for ((stored, row), table) in planes.zip(&shared.tables) {
+                    row.iter_mut().zip(stored).for_each(|(v, &byte)| *v = table[byte as usize]);
+                }
+            }
+            Examples::F32(values) => {
+                let planes = values[range].chunks(plane).zip(row.chunks_mut(plane));
+                for ((stored, row), &affine) in planes.zip(&shared.affine) {
+                    if affine == Affine::IDENTITY {
+                        row.copy_from_slice(stored);
+                    } else {
+                        row.iter_mut().zip(stored).for_each(|(v, &s)| *v = affine.apply(f64::from(s)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A permutation of all examples whose every prefix holds each class in its overall share, to within
+    /// about one example, so that an estimate on a prefix is as good as it can be. The same seed gives the
+    /// same order. Without labels it is a plain shuffle.
+    pub fn stratified_order(&self, seed: u64) -> Vec<usize> {
+        order::stratified(self.len(), self.labels(), seed)
+    }
+
+    /// A view of the examples at `indices`, in that order.
+    ///
+    /// # Panics
+    /// If an index is not below [`Dataset::len`].
+    #[must_use]
+    pub fn subset(&self, indices: &[usize]) -> Self {
+        let row = |&i: &usize| self.rows.as_ref().map_or(i as u32, |rows| rows[i]);
+        Self {
+            shared: Arc::clone(&self.shared),
+            split: self.split,
+            rows: Some(indices.iter().map(row).collect()),
+            labels: self.labels.as_ref().map(|labels| indices.iter().map(|&i| labels[i]).collect()),
+        }
+    }
+
+    /// Two disjoint stratified views: all but `count` examples, in file order, and those `count`.
+    #[must_use]
+    pub fn split_off(&self, count: usize, seed: u64) -> (Self, Self) {
+        let mut order = self.stratified_order(seed);
+        let mut rest = order.split_off(count.min(order.len()));
+        order.sort_unstable();
+        rest.sort_unstable();
+        (self.subset(&rest), self.subset(&order))
+    }
+
+    /// Writes this view as gzipped IDX files `STEM-images-idx3-ubyte.gz` and `STEM-labels-idx1-ubyte.gz`.
+    ///
+    /// # Errors
+    /// [`DataError`] unless these are labelled one-channel bytes with at most 256 classes and the folder
+    /// can be written.
+    pub fn write_idx(&self, folder: &Path, stem: &str) -> Result<(), DataError> {
+        let (&[1, height, width], Examples::U8(values)) = (self.example_shape(), &self.shared.examples) else {
+            return Err(DataError::malformed(folder, "only one-channel images of bytes can be written as IDX"));
+        };
+        let byte = |&l: &u32| u8::try_from(l).map_err(|_large| DataError::malformed(folder, "a label exceeds 255"));
+        let labels = self.require_labels()?.iter().map(byte).collect::<Result<Vec<_>, _>>()?;
+        let data = (0..self.len()).flat_map(|i| values[self.range(i)].iter().copied()).collect();
+        let images = IdxArray { shape: vec![self.len(), height, width], data };
+        idx::write_gz(&folder.join(format!("{stem}-images-idx3-ubyte.gz")), &images)?;
+        let labels = IdxArray { shape: vec![labels.len()], data: labels };
+        idx::write_gz(&folder.join(format!("{stem}-labels-idx1-ubyte.gz")), &labels)
+    }
+
+    /// A hash of stored values, shape, preprocessing and labels: equal for equal data on every machine.
+    pub fn fingerprint(&self) -> u64 {
+        let shared = &*self.shared;
+        let rows: Vec<u64> = (0..self.len())
+            .into_par_iter()
+            .map(|i| match &shared.examples {
+                Examples::U8(values) => hash(&values[self.range(i)]),
+                Examples::F32(values) => hash(bytemuck::cast_slice(&values[self.range(i)])),
+            })
+            .collect();
+        let affine = shared.affine.iter().flat_map(|a| [a.factor.to_bits(), a.offset.to_bits()]);
+        let shape = shared.example_shape.iter().map(|&d| d as u64);
+        let labels = self.labels().unwrap_or_default().iter().map(|&l| u64::from(l));
+        rows.into_iter().chain(shape).chain(affine).chain(labels).fold(self.len() as u64, mix)
+    }
+}
+
+const fn mix(state: u64, word: u64) -> u64 {
+    // The finalizer of SplitMix64 over a running state.
+    let mut z = (state ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let (words, tail) = bytes.as_chunks::<8>();
+    let state = words.iter().fold(bytes.len() as u64, |state, &word| mix(state, u64::from_le_bytes(word)));
+    tail.iter().fold(state, |state, &byte| mix(state, u64::from(byte)))
+}
+
+fn open_idx(
+    images: &Path,
+    labels: Option<&Path>,
+    preprocess: (Preprocess, &Path),
+    split: Split,
+) -> Result<Dataset, DataError> {
+    let array = idx::read(images)?;
+    let labels = labels.map(|path| idx::read(path).map(|array| (array, path))).transpose()?;
+    from_idx(array, labels, preprocess, split, images)
+}
+
+fn from_idx(
+    images: IdxArray,
+    labels: Option<(IdxArray, &Path)>,
+    (mut preprocess, toml): (Preprocess, &Path),
+    split: Split,
+    path: &Path,
+) -> Result<Dataset, DataError> {
+    match images.shape.len() {
+        3 => preprocess.layout = Layout::Nhw,
+        4 => {}
+        axes => return Err(DataError::malformed(path, format!("images need three axes, but the file has {axes}"))),
+    }
+    let labels = match labels {
+        Some((array, path)) if array.shape.len() == 1 => Some((array.data.into_iter().map(i64::from).collect(), path)),
+        Some((_, path)) => return Err(DataError::malformed(path, "labels need one axis")),
+        None => None,
+    };
+    assemble(Examples::U8(images.data), &images.shape, labels, (preprocess, toml), split, path)
+}
+
+fn open_npz(path: &Path, preprocess: (Preprocess, &Path), split: Split) -> Result<Dataset, DataError> {
+    let mut npz = Npz::open(path)?;
+    let x = npz.read("x")?;
+    let examples = match x.dtype() {
+        DType::U8 => Examples::U8(x.bytes().to_vec()),
+        DType::F32 | DType::F16 | DType::F64 => Examples::F32(x.to_f32().into_owned()),
+        actual => {
+            return Err(DataError::WrongDType {
+                entry: "x",
+                expected: "f32 or u8 (f16 and f64 are converted)",
+                actual,
+                path: path.to_owned(),
+            });
+        }
+    };
+    let labels = if npz.names().iter().any(|n| n == "y") {
+        let y = npz.read("y")?;
+        if !(matches!(y.shape(), [_] | [_, 1])) {
+            return Err(DataError::malformed(
+                path,
+                format!("`y` must have one axis, but its shape is {:?}", y.shape()),
+            ));
+        }
+        Some((integers(&y, path)?, path))
+    } else {
+        None
+    };
+    assemble(examples, x.shape(), labels, preprocess, split, path)
+}
+
+fn integers(y: &Tensor, path: &Path) -> Result<Vec<i64>, DataError> {
+    if y.dtype().is_float() {
+        let values = y.to_f32();
+        if let Some(v) = values.iter().find(|v| v.fract() != 0.0 || !v.is_finite()) {
+            return Err(DataError::malformed(path, format!("`y` holds {v}, which is not a class number")));
+        }
+    }
+    Ok(y.to_i64())
+}
+
+/// Checks everything and puts axes into NCHW order.
+fn assemble(
+    examples: Examples,
+    shape: &[usize],
+    labels: Option<(Vec<i64>, &Path)>,
+    (preprocess, toml): (Preprocess, &Path),
+    split: Split,
+    path: &Path,
+) -> Result<Dataset, DataError> {
+    let &[count, ref stored_shape @ ..] = shape else {
+        return Err(DataError::malformed(path, "the examples have no axes"));
+    };
+    let total = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    if total != Some(examples.len()) {
+        return Err(DataError::malformed(path, format!("{} values do not fill the shape {shape:?}", examples.len())));
+    }
+    if examples.len() == 0 || u32::try_from(count).is_err() {
+        return Err(DataError::malformed(path, format!("{count} examples of shape {stored_shape:?} cannot be used")));
+    }
+    let bad_toml = |problem: String| DataError::Preprocess { problem, path: toml.to_owned() };
+    let (examples, example_shape) = to_nchw(examples, stored_shape, preprocess.layout).map_err(bad_toml)?;
+    let example_len = example_shape.iter().product();
+    if let Examples::F32(values) = &examples {
+        check_finite(values, example_len, path)?;
+    }
+    let labels = match labels {
+        Some((labels, file)) => Some(check_labels(&labels, count, preprocess.labels.len(), file)?),
+        None => None,
+    };
+    let highest = labels.iter().flatten().max().map_or(0, |&l| l as usize + 1);
+    let channels = if example_shape.len() == 3 { example_shape[0] } else { 1 };
+    let default_scale = if matches!(examples, Examples::U8(_)) { 1.0 / 255.0 } else { 1.0 };
+    let affine = preprocess.affine(channels, default_scale).map_err(bad_toml)?;
+    let tables = affine.iter().map(|a| std::array::from_fn(|byte| a.apply(byte as f64))).collect();
+    let stem = || path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+    let shared = Shared {
+        examples,
+        example_shape,
+        example_len,
+        affine,
+        tables,
+        class_count: if preprocess.labels.is_empty() { highest } else { preprocess.labels.len() },
+        class_names: preprocess.labels,
+        name: preprocess.name.unwrap_or_else(stem),
+        path: path.to_owned(),
+    };
+    Ok(Dataset { shared: Arc::new(shared), split, rows: None, labels: labels.map(Into::into) })
+}
+
+fn to_nchw(examples: Examples, shape: &[usize], layout: Layout) -> Result<(Examples, Vec<usize>), String> {
+    match (layout, shape) {
+        (Layout::Nchw, _) => Ok((examples, shape.to_vec())),
+        (Layout::Nhw, &[height, width]) => Ok((examples, vec![1, height, width])),
+        (Layout::Nhwc, &[height, width, channels]) => {
+            let examples = match examples {
+                Examples::U8(values) => Examples::U8(channels_first(&values, height * width, channels)),
+                Examples::F32(values) => Examples::F32(channels_first(&values, height * width, channels)),
+            };
+            Ok((examples, vec![channels, height, width]))
+        }
+        (layout, _) => Err(format!("the layout {layout:?} does not fit examples of shape {shape:?}")),
+    }
+}
+
+fn channels_first<T: Copy + Default + Send + Sync>(values: &[T], plane: usize, channels: usize) -> Vec<T> {
+    let size = plane * channels;
+    let mut result = vec![T::default(); values.len()];
+    result.par_chunks_mut(size).zip(values.par_chunks(size)).for_each(|(to, from)| {
+        for (c, to) in to.chunks_mut(plane).enumerate() {
+            to.iter_mut().enumerate().for_each(|(i, v)| *v = from[i * channels + c]);
+        }
+    });
+    result
+}
+
+fn check_finite(values: &[f32], example_len: usize, path: &Path) -> Result<(), DataError> {
+    let (count, first) = values
+        .par_chunks(example_len)
+        .enumerate()
+        .map(|(i, row)| match row.iter().filter(|v| !v.is_finite()).count() {
+            0 => (0, usize::MAX),
+            bad => (bad, i),
+        })
+        .reduce(|| (0, usize::MAX), |a, b| (a.0 + b.0, a.1.min(b.1)));
+    if count == 0 { Ok(()) } else { Err(DataError::NotFinite { count, index: first, path: path.to_owned() }) }
+}
+
+fn check_labels(labels: &[i64], examples: usize, named: usize, path: &Path) -> Result<Vec<u32>, DataError> {
+    if labels.len() != examples {
+        return Err(DataError::CountMismatch { examples, labels: labels.len(), path: path.to_owned() });
+    }
+    let classes = if named == 0 { MAX_CLASSES } else { named };
+    labels
+        .iter()
+        .enumerate()
+        .map(|(index, &label)| match usize::try_from(label) {
+            Ok(l) if l < classes => Ok(l as u32),
+            _ => Err(DataError::LabelOutOfRange { label, index, classes, path: path.to_owned() }),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::npz;
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    /// `count` 2 x 3 images whose bytes count up, labelled 0, 1, 2, 0, ...
+    fn counting(count: usize) -> Dataset {
+        let bytes = (0..count * 6).map(|i| i as u8).collect();
+        let labels = (0..count as u32).map(|i| i % 3).collect();
+        let preprocess = Preprocess { layout: Layout::Nhw, scale: Some(1.0), ..Preprocess::default() };
+        Dataset::new(Examples::U8(bytes), &[count, 2, 3], Some(labels), preprocess, Split::Train, Path::new("mem"))
+            .unwrap()
+    }
+
+    fn write_npz(folder: &tempfile::TempDir, arrays: &[(&str, Tensor)]) -> PathBuf {
+        let path = folder.path().join("d.npz");
+        npz::write(&path, arrays).unwrap();
+        path
+    }
+
+    fn floats(shape: &[usize], values: &[f32]) -> Tensor {
+        Tensor::from_f32(shape.to_vec(), values.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn idx_files_written_are_opened_again_with_their_labels() {
+        let folder = folder();
+        let data = counting(7);
+        data.write_idx(folder.path(), "t10k").unwrap();
+        std::fs::write(folder.path().join("dataset.toml"), "scale = 1.0\nlabels = ['a', 'b', 'c', 'd']\n").unwrap();
+        let back = Dataset::open(folder.path(), Split::Test).unwrap();
+        assert_eq!((back.len(), back.example_shape(), back.class_count()), (7, &[1, 2, 3][..], 4));
+        assert_eq!(back.labels(), data.labels());
+        assert_eq!(back.batch(&[6, 0]), data.batch(&[6, 0]));
+        assert_eq!(back.fingerprint(), data.fingerprint());
+        let direct = Dataset::open(&folder.path().join("t10k-images-idx3-ubyte.gz"), Split::Train).unwrap();
+        assert_eq!(direct.labels(), data.labels());
+    }
+
+    #[test]
+    fn values_are_scaled_shifted_and_divided_per_channel() {
+        let folder = folder();
+        let x = Tensor::new(DType::U8, vec![1, 1, 2, 2], bytes::Bytes::from_static(&[10, 20, 30, 40])).unwrap();
+        let path = write_npz(&folder, &[("x", x), ("y", Tensor::from_i64(vec![1], &[1]).unwrap())]);
+        let toml = "layout = 'NHWC'\nscale = 0.1\nmean = [1.0, 2.0]\nstd = [0.5, 4.0]\n";
+        std::fs::write(folder.path().join("dataset.toml"), toml).unwrap();
+        let data = Dataset::open(&path, Split::Test).unwrap();
+        assert_eq!(data.example_shape(), &[2, 1, 2]);
+        assert_eq!(data.batch(&[0]).to_f32().as_ref(), &[0.0, 4.0, 0.0, 0.5]);
+        assert_eq!(data.blank(), [-2.0, -0.5]);
+    }
+
+    #[test]
+    fn large_batches_are_the_same_as_single_examples() {
+        let data = counting(20_000);
+        let all: Vec<usize> = (0..data.len()).rev().collect();
+        let batch = data.batch(&all);
+        for i in [0, 77, 19_999] {
+            assert_eq!(batch.to_f32()[i * 6..(i + 1) * 6], data.batch(&[all[i]]).to_f32()[..]);
+        }
+    }
+
+    #[test]
+    fn float_labels_are_accepted_only_if_whole() {
+        let folder = folder();
+        let x = floats(&[2, 1, 1, 1], &[0.5, -0.5]);
+        let path = write_npz(&folder, &[("x", x.clone()), ("y", floats(&[2, 1], &[1.0, 0.0]))]);
+        assert_eq!(Dataset::open(&path, Split::Test).unwrap().labels(), Some(&[1, 0][..]));
+        let path = write_npz(&folder, &[("x", x), ("y", floats(&[2], &[1.5, 0.0]))]);
+        assert!(Dataset::open(&path, Split::Test).unwrap_err().to_string().contains("1.5"));
+    }
+
+    #[test]
+    fn labels_outside_the_classes_are_refused() {
+        let folder = folder();
+        let x = floats(&[2, 1, 1, 1], &[0.5, -0.5]);
+        let path = write_npz(&folder, &[("x", x.clone()), ("y", Tensor::from_i64(vec![2], &[0, -1]).unwrap())]);
+        let error = Dataset::open(&path, Split::Test).unwrap_err();
+        assert!(matches!(error, DataError::LabelOutOfRange { label: -1, index: 1, .. }));
+        std::fs::write(folder.path().join("dataset.toml"), "labels = ['a', 'b']").unwrap();
+        let path = write_npz(&folder, &[("x", x), ("y", Tensor::from_i64(vec![2], &[2, 0]).unwrap())]);
+        let error = Dataset::open(&path, Split::Test).unwrap_err();
+        assert!(error.to_string().starts_with("label 2 of example 0 is outside the 2 classes: "), "{error}");
+    }
+
+    #[test]
+    fn counts_that_disagree_are_refused() {
+        let folder = folder();
+        let y = Tensor::from_i64(vec![3], &[0, 1, 2]).unwrap();
+        let path = write_npz(&folder, &[("x", floats(&[2, 1, 1, 1], &[0.5, -0.5])), ("y", y)]);
+        let error = Dataset::open(&path, Split::Test).unwrap_err();
+        assert!(matches!(error, DataError::CountMismatch { examples: 2, labels: 3, .. }));
+    }
+
+    #[test]
+    fn inputs_that_are_not_finite_are_refused() {
+        let folder = folder();
+        let x = floats(&[3, 1, 1, 2], &[0.0, 1.0, f32::NAN, f32::INFINITY, 2.0, f32::NAN]);
+        let path = write_npz(&folder, &[("x", x)]);
+        let error = Dataset::open(&path, Split::Test).unwrap_err();
+        assert!(matches!(error, DataError::NotFinite { count: 3, index: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn missing_labels_are_an_answer_until_they_are_needed() {
+        let folder = folder();
+        let path = write_npz(&folder, &[("x", floats(&[1, 1, 1, 1], &[0.0]))]);
+        let data = Dataset::open(&path, Split::Test).unwrap();
+        assert_eq!(data.labels(), None);
+        assert!(data.require_labels().unwrap_err().to_string().starts_with("the data has no labels: "));
+    }
+
+    #[test]
+    fn empty_wrong_and_absent_input_gets_a_sentence() {
+        let folder = folder();
+        let path = write_npz(&folder, &[("x", floats(&[0, 1, 1, 1], &[]))]);
+        assert!(Dataset::open(&path, Split::Test).unwrap_err().to_string().starts_with("0 examples of shape"));
+        let path = write_npz(&folder, &[("x", Tensor::from_i64(vec![1], &[0]).unwrap())]);
+        assert!(matches!(Dataset::open(&path, Split::Test), Err(DataError::WrongDType { entry: "x", .. })));
+        let path = write_npz(&folder, &[("images", floats(&[1], &[0.0]))]);
+        assert!(matches!(Dataset::open(&path, Split::Test), Err(DataError::MissingEntry { .. })));
+        std::fs::write(&path, "hello").unwrap();
+        assert!(matches!(Dataset::open(&path, Split::Test), Err(DataError::UnknownFormat { .. })));
+        assert!(matches!(Dataset::open(&folder.path().join("no"), Split::Test), Err(DataError::Io { .. })));
+    }
+
+    #[test]
+    fn split_off_views_are_disjoint_stratified_and_complete() {
+        let data = counting(300);
+        let (train, held) = data.split_off(60, 1);
+        assert_eq!((train.len(), held.len()), (240, 60));
+        for class in 0..3 {
+            assert_eq!(held.labels().unwrap().iter().filter(|&&l| l == class).count(), 20);
+        }
+        let rows = |d: &Dataset| d.rows.as_ref().unwrap().to_vec();
+        let mut all = [rows(&train), rows(&held)].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..300).collect::<Vec<_>>());
+        assert_ne!(train.fingerprint(), held.fingerprint());
+        let again = train.subset(&[5]);
+        assert_eq!(again.batch(&[0]), train.batch(&[5]));
+    }
+
+    #[test]
+    fn a_layout_that_does_not_fit_names_the_toml() {
+        let folder = folder();
+        let path = write_npz(&folder, &[("x", floats(&[2, 3], &[0.0; 6]))]);
+        std::fs::write(folder.path().join("dataset.toml"), "layout = 'NHWC'").unwrap();
+        let error = Dataset::open(&path, Split::Test).unwrap_err().to_string();
+        assert!(error.ends_with("dataset.toml"), "{error}");
+    }
+}

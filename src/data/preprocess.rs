@@ -1,0 +1,116 @@
+use super::DataError;
+use serde::Deserialize;
+use std::path::Path;
+
+/// How a file orders the axes of its examples. Batches are always NCHW.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Layout {
+    /// Channels before rows; also any other shape, taken as it is.
+    #[default]
+    #[serde(rename = "NCHW")]
+    Nchw,
+    /// Channels last.
+    #[serde(rename = "NHWC")]
+    Nhwc,
+    /// One channel whose axis is left out.
+    #[serde(rename = "NHW")]
+    Nhw,
+}
+
+/// The contents of `dataset.toml`: how stored values become network inputs, and class names.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Preprocess {
+    /// Name of the data for titles and reports.
+    pub name: Option<String>,
+    /// Axis order of the file.
+    pub layout: Layout,
+    /// Factor on stored values; 1/255 for bytes and 1 for floats where it is not given.
+    pub scale: Option<f64>,
+    /// Subtracted after scaling; per channel, one for all, or empty for 0.
+    pub mean: Vec<f64>,
+    /// Divisor; per channel, one for all, or empty for 1.
+    pub std: Vec<f64>,
+    /// Class names in label order.
+    pub labels: Vec<String>,
+}
+
+/// `value = stored * factor + offset` of one channel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Affine {
+    pub factor: f64,
+    pub offset: f64,
+}
+
+impl Affine {
+    pub const IDENTITY: Self = Self { factor: 1.0, offset: 0.0 };
+
+    pub fn apply(self, stored: f64) -> f32 {
+        (self.factor * stored + self.offset) as f32
+    }
+}
+
+impl Preprocess {
+    /// Reads a `dataset.toml`.
+    ///
+    /// # Errors
+    /// [`DataError`] if the file cannot be read or understood.
+    pub fn read(path: &Path) -> Result<Self, DataError> {
+        Self::parse(&std::fs::read_to_string(path).map_err(DataError::io("read", path))?, path)
+    }
+
+    /// Parses the text of a `dataset.toml`; `path` is what errors name.
+    ///
+    /// # Errors
+    /// [`DataError::Preprocess`] if it is not understood.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, DataError> {
+        toml::from_str(text).map_err(|e| {
+            let problem = e.message().lines().next().unwrap_or("it is not TOML").to_owned();
+            DataError::Preprocess { problem, path: path.to_owned() }
+        })
+    }
+
+    /// One affine map per channel.
+    pub(super) fn affine(&self, channels: usize, default_scale: f64) -> Result<Vec<Affine>, String> {
+        let scale = self.scale.unwrap_or(default_scale);
+        let pick = |list: &[f64], name: &str, default: f64, channel: usize| match list {
+            [] => Ok(default),
+            [one] => Ok(*one),
+            many if many.len() == channels => Ok(many[channel]),
+            many => Err(format!("`{name}` has {} values for {channels} channels", many.len())),
+        };
+        (0..channels)
+            .map(|c| {
+                let (mean, std) = (pick(&self.mean, "mean", 0.0, c)?, pick(&self.std, "std", 1.0, c)?);
+                if !(std.is_finite() && std > 0.0 && mean.is_finite() && scale.is_finite()) {
+                    return Err("`scale` and `mean` must be finite and `std` above zero".to_owned());
+                }
+                Ok(Affine { factor: scale / std, offset: -mean / std })
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dataset.toml");
+        std::fs::write(&path, "scales = 2.0\n").unwrap();
+        let error = Preprocess::read(&path).unwrap_err().to_string();
+        assert!(error.contains("scales") && error.ends_with("dataset.toml"), "{error}");
+    }
+
+    #[test]
+    fn each_channel_has_its_own_map() {
+        let p = Preprocess { scale: Some(0.5), mean: vec![1.0, 2.0], std: vec![4.0], ..Preprocess::default() };
+        let maps = p.affine(2, 1.0).unwrap();
+        assert_eq!((maps[0].apply(10.0), maps[1].apply(10.0)), (1.0, 0.75));
+        assert!(p.affine(3, 1.0).unwrap_err().contains("2 values for 3 channels"));
+        let zero = Preprocess { std: vec![0.0], ..Preprocess::default() };
+        assert!(zero.affine(1, 1.0).is_err());
+    }
+}

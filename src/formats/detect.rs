@@ -1,0 +1,78 @@
+use std::path::Path;
+
+/// What a file's first bytes say it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Eight bytes of header length, then JSON.
+    Safetensors,
+    /// Nothing in it.
+    Empty,
+    /// PyTorch's zip container, npz and others.
+    Zip,
+    /// PyTorch's older pickle.
+    Pickle,
+    /// HDF5, as Keras writes it.
+    Hdf5,
+    /// GGUF of llama.cpp.
+    Gguf,
+    /// NumPy's array file.
+    Npy,
+    /// gzip.
+    Gzip,
+    /// An ONNX protobuf, judged by its first field and the file name.
+    Onnx,
+    /// Anything else.
+    Unknown,
+}
+
+impl FileKind {
+    /// Judges by content; the name only decides what content cannot.
+    pub fn of(bytes: &[u8], path: &Path) -> Self {
+        let extension = |e: &str| path.extension().is_some_and(|x| x.eq_ignore_ascii_case(e));
+        match bytes {
+            [] => Self::Empty,
+            [b'P', b'K', 3 | 5, ..] => Self::Zip,
+            [0x80, 2..=5, ..] => Self::Pickle,
+            [0x89, b'H', b'D', b'F', ..] => Self::Hdf5,
+            [b'G', b'G', b'U', b'F', ..] => Self::Gguf,
+            [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Self::Npy,
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [_, _, _, _, _, _, _, _, b'{', ..] => Self::Safetensors,
+            _ if extension("safetensors") => Self::Safetensors,
+            [0x08, ..] if extension("onnx") => Self::Onnx,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The kind with its article, to follow "this is".
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Safetensors => "a safetensors file",
+            Self::Empty => "an empty file",
+            Self::Zip => "a zip archive (perhaps a PyTorch checkpoint or an npz file)",
+            Self::Pickle => "a Python pickle (perhaps a PyTorch checkpoint)",
+            Self::Hdf5 => "an HDF5 file",
+            Self::Gguf => "a GGUF file",
+            Self::Npy => "a NumPy array file",
+            Self::Gzip => "a gzip file",
+            Self::Onnx => "an ONNX file",
+            Self::Unknown => "a file of unknown format",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_decides_and_the_name_only_breaks_the_tie() {
+        let kind = |bytes: &[u8], name: &str| FileKind::of(bytes, Path::new(name));
+        assert_eq!(kind(b"\x10\0\0\0\0\0\0\0{}", "weights.bin"), FileKind::Safetensors);
+        assert_eq!(kind(b"PK\x03\x04rest", "model.safetensors"), FileKind::Zip);
+        assert_eq!(kind(b"\xff\xff", "model.safetensors"), FileKind::Safetensors);
+        assert_eq!(kind(b"\x08\x07rest", "model.onnx"), FileKind::Onnx);
+        assert_eq!(kind(b"\x08\x07rest", "model"), FileKind::Unknown);
+        assert_eq!(kind(b"", "model.safetensors"), FileKind::Empty);
+    }
+}

@@ -1,0 +1,71 @@
+use std::io;
+use std::path::PathBuf;
+
+/// Why a model file could not be opened or written. One sentence each, path last.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// The file system refused.
+    #[error("the file cannot be read: {source}: {}", path.display())]
+    Read {
+        /// File asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A folder, pipe or device.
+    #[error("this is not a regular file: {}", path.display())]
+    NotAFile {
+        /// File asked for.
+        path: PathBuf,
+    },
+    /// Content of another kind.
+    #[error("this is {kind}; models are opened from safetensors files: {}", path.display())]
+    NotSupported {
+        /// What the content looks like, with its article.
+        kind: &'static str,
+        /// File asked for.
+        path: PathBuf,
+    },
+    /// The header contradicts itself or the file.
+    #[error("the safetensors header is not valid: {problem}: {}", path.display())]
+    Header {
+        /// What is wrong.
+        problem: String,
+        /// File asked for.
+        path: PathBuf,
+    },
+    /// An element type outside [`crate::model::DType`].
+    #[error("the tensor `{tensor}` is stored as {dtype}, which is not supported: {}", path.display())]
+    UnknownDType {
+        /// Tensor name.
+        tensor: String,
+        /// Element type as the file names it.
+        dtype: String,
+        /// File asked for.
+        path: PathBuf,
+    },
+    /// The embedded graph contradicts itself or the tensors.
+    #[error("the embedded graph is not valid: {problem}: {}", path.display())]
+    Graph {
+        /// What is wrong.
+        problem: String,
+        /// File asked for.
+        path: PathBuf,
+    },
+    /// The model cannot be expressed in the target format.
+    #[error("the model cannot be written: {problem}: {}", path.display())]
+    Unwritable {
+        /// What does not fit.
+        problem: String,
+        /// Target.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("the file cannot be written: {source}: {}", path.display())]
+    Write {
+        /// Target.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}

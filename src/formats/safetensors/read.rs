@@ -1,0 +1,66 @@
+use super::header::{Header, LENGTH_BYTES};
+use super::{GRAPH_KEY, dtype};
+use crate::formats::{FormatError, graph_json};
+use crate::model::{Model, Origin, Tensor, check_consistency, infer_facts};
+use bytes::Bytes;
+use safetensors::SafeTensors;
+use std::path::Path;
+
+/// Reads a safetensors file; tensors are views into `bytes`.
+///
+/// # Errors
+/// [`FormatError::Header`] if the header is not valid, [`FormatError::UnknownDType`] for element types
+/// without a counterpart, [`FormatError::Graph`] if the embedded graph does not fit the tensors.
+pub fn read(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
+    let invalid = |problem: String| FormatError::Header { problem, path: path.to_owned() };
+    if let Some(problem) = truncation(bytes) {
+        return Err(invalid(problem));
+    }
+    let (length, _) = SafeTensors::read_metadata(bytes).map_err(|e| invalid(e.to_string()))?;
+    let data_start = LENGTH_BYTES + length;
+    let header: Header =
+        serde_json::from_slice(&bytes[LENGTH_BYTES..data_start]).map_err(|e| invalid(e.to_string()))?;
+
+    let mut model = Model {
+        metadata: header.metadata,
+        origin: Origin {
+            path: Some(path.to_owned()),
+            format: "safetensors".to_owned(),
+            file_bytes: bytes.len() as u64,
+        },
+        ..Model::default()
+    };
+    for (name, info) in header.tensors {
+        let Some(dtype) = dtype::from_stored(info.dtype) else {
+            return Err(FormatError::UnknownDType {
+                tensor: name,
+                dtype: info.dtype.to_string(),
+                path: path.to_owned(),
+            });
+        };
+        // The reference crate has checked every range against the file.
+        let data = bytes.slice(data_start + info.data_offsets.0..data_start + info.data_offsets.1);
+        let tensor = Tensor::new(dtype, info.shape, data).map_err(|e| invalid(format!("tensor `{name}`: {e}")))?;
+        model.tensors.insert(name, tensor);
+    }
+    if let Some(json) = model.metadata.shift_remove(GRAPH_KEY) {
+        attach_graph(&mut model, &json).map_err(|problem| FormatError::Graph { problem, path: path.to_owned() })?;
+    }
+    Ok(model)
+}
+
+fn attach_graph(model: &mut Model, json: &str) -> Result<(), String> {
+    model.graph = Some(graph_json::decode(json, &model.tensors).map_err(|e| e.to_string())?);
+    infer_facts(model).map_err(|e| e.to_string())?;
+    check_consistency(model).map_err(|e| e.to_string())
+}
+
+/// Says what is missing where the reference crate would only say that a length is invalid.
+fn truncation(bytes: &[u8]) -> Option<String> {
+    let Some(field) = bytes.first_chunk::<LENGTH_BYTES>() else {
+        return Some(format!("the file ends after {} bytes, inside the header's length", bytes.len()));
+    };
+    let length = u64::from_le_bytes(*field);
+    let available = (bytes.len() - LENGTH_BYTES) as u64;
+    (length > available).then(|| format!("it should take {length} bytes, but the file has {available} left"))
+}
