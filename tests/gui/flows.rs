@@ -16,7 +16,8 @@ fn dragging_the_handle_moves_sparsity_at_once_and_is_one_step_of_history() {
     let mut driver = Driver::on_sample();
     focus_conv2(&mut driver);
     let plot = driver.harness.get_by_label("Threshold of conv2").rect();
-    let (from, to) = (pos2(plot.left() + 2.0, plot.center().y), pos2(plot.left() + plot.width() * 0.3, plot.center().y));
+    let (from, to) =
+        (pos2(plot.left() + 2.0, plot.center().y), pos2(plot.left() + plot.width() * 0.3, plot.center().y));
     let steps = |d: &Driver| d.session().project().unwrap().history.steps().count();
     let before = steps(&driver);
 
@@ -199,7 +200,10 @@ fn the_palette_finds_and_runs_a_command() {
     let mut driver = Driver::on_sample();
     driver.harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
     driver.harness.run_steps(3);
-    driver.harness.get_by_role_and_label(egui::Role::TextInput, "Search commands, layers, files").type_text("90 % glob");
+    driver
+        .harness
+        .get_by_role_and_label(egui::Role::TextInput, "Search commands, layers, files")
+        .type_text("90 % glob");
     driver.harness.run_steps(2);
     driver.harness.key_press(Key::Enter);
     driver.harness.run_steps(3);

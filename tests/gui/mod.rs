@@ -30,17 +30,17 @@ impl Driver {
     pub fn new(size: Vec2, theme: Theme, storage: Option<PathBuf>) -> Self {
         let textures = Textures::default();
         let session = Session::new(storage, &(Arc::new(|| {}) as secateur::jobs::Wake)).unwrap();
-        let mut window: Option<Session> = Some(session);
         let ctx_setup = move |ctx: &egui::Context| {
             install_theme(ctx);
             ctx.set_theme(theme);
         };
         let probe = egui::Context::default();
-        let state = Window::new(window.take().unwrap(), &probe);
+        let state = Window::new(session, &probe);
         let mut harness = Harness::builder()
             .with_size(size)
             .with_theme(theme)
             .with_max_steps(32)
+            .with_step_dt(1.0 / 60.0)
             .with_context_setup(ctx_setup)
             .renderer(Keeper(textures.clone()))
             .build_ui_state(|ui, window: &mut Window| window.show(ui), state);

@@ -63,7 +63,10 @@ struct Canvas {
 
 impl Canvas {
     fn mesh(&mut self, mesh: &Mesh, clip: Rect, texture: &ColorImage, ppp: f32) {
-        let clip = Rect::from_min_max((clip.min.to_vec2() * ppp).round().to_pos2(), (clip.max.to_vec2() * ppp).round().to_pos2());
+        let clip = Rect::from_min_max(
+            (clip.min.to_vec2() * ppp).round().to_pos2(),
+            (clip.max.to_vec2() * ppp).round().to_pos2(),
+        );
         for corners in mesh.indices.as_chunks::<3>().0 {
             let corners = corners.map(|i| mesh.vertices[i as usize]);
             self.triangle(corners, clip, texture, ppp);

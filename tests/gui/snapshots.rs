@@ -21,7 +21,9 @@ fn compare(name: &str, picture: &Picture) {
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         return write(&path, picture);
     }
-    let Some(expected) = read(&path) else { panic!("there is no snapshot; run with UPDATE_SNAPSHOTS=1: {}", path.display()) };
+    let Some(expected) = read(&path) else {
+        panic!("there is no snapshot; run with UPDATE_SNAPSHOTS=1: {}", path.display())
+    };
     let differs = |(a, b): &(&u8, &u8)| a.abs_diff(**b) > TOLERANCE;
     let stray = if expected.size == picture.size {
         let bytes = expected.pixels.as_chunks::<4>().0.iter().zip(picture.pixels.as_chunks::<4>().0);
@@ -68,7 +70,8 @@ fn without_latency(driver: &mut Driver) -> Picture {
 
 fn on_sample(width: f32, height: f32, theme: Theme) -> Driver {
     let mut driver = Driver::new(vec2(width, height), theme, None);
-    let choice = if theme == Theme::Dark { secateur::app::ThemeChoice::Dark } else { secateur::app::ThemeChoice::Light };
+    let choice =
+        if theme == Theme::Dark { secateur::app::ThemeChoice::Dark } else { secateur::app::ThemeChoice::Light };
     driver.send(Command::SetTheme(choice));
     driver.send(Command::OpenSample);
     driver.settle();

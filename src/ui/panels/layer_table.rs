@@ -5,8 +5,8 @@ use crate::ui::theme::{self, CONTROL_RADIUS};
 use crate::ui::widgets::{DistributionBars, ratio_bar};
 use egui::containers::menu::MenuButton;
 use egui::{
-    Align, Align2, Button, CornerRadius, FontFamily, FontId, Layout, Rect, Response, RichText, ScrollArea, Sense, Stroke,
-    StrokeKind, TextEdit, TextWrapMode, Ui, WidgetInfo, Role, pos2, vec2,
+    Align, Align2, Button, CornerRadius, FontFamily, FontId, Layout, Rect, Response, RichText, Role, ScrollArea, Sense,
+    Stroke, StrokeKind, TextEdit, TextWrapMode, Ui, WidgetInfo, pos2, vec2,
 };
 
 const ROW_HEIGHT: f32 = 46.0;
@@ -82,9 +82,9 @@ fn filter(ui: &mut Ui, scene: &mut Scene<'_>) {
             .min_size(vec2(width, theme::CONTROL_HEIGHT))
             .align(Align2::LEFT_CENTER)
             .margin(egui::Margin::symmetric(10, 5));
-        let response = ui.add(edit).on_hover_text(
-            "Part of a name, kind:conv, sparsity>50, weights<10k. Several words must all hold.",
-        );
+        let response = ui
+            .add(edit)
+            .on_hover_text("Part of a name, kind:conv, sparsity>50, weights<10k. Several words must all hold.");
         if response.accessible_name("Filter layers").changed() {
             scene.send(Command::SetFilter(text.clone()));
         }
@@ -95,7 +95,6 @@ fn row(ui: &mut Ui, project: &Project, index: usize, scene: &mut Scene<'_>) {
     let layer = &project.layers()[index];
     let preview = project.preview().layer(index);
     let selected = scene.session.selection().contains(index);
-    let focused = scene.session.selection().focus() == Some(index);
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), ROW_HEIGHT), Sense::hover());
     let body = rect.shrink2(vec2(MARGIN - 4.0, 1.0));
     let response = ui.interact(body, ui.scope_id().with(("layer row", index)), Sense::click());
@@ -111,14 +110,16 @@ fn row(ui: &mut Ui, project: &Project, index: usize, scene: &mut Scene<'_>) {
         });
         scene.send(Command::Select { layer: index, mode });
     }
-    paint_background(ui, body, &response, selected, focused, scene);
+    paint_background(ui, body, &response, index, scene);
     check_box(ui, body, index, selected, layer, scene);
     paint_row(ui, body, project, index, scene);
     response.on_hover_ui(|ui| tooltip(ui, project, index));
 }
 
-fn paint_background(ui: &Ui, body: Rect, response: &Response, selected: bool, focused: bool, scene: &Scene<'_>) {
+fn paint_background(ui: &Ui, body: Rect, response: &Response, index: usize, scene: &Scene<'_>) {
     let t = scene.t;
+    let selected = scene.session.selection().contains(index);
+    let focused = scene.session.selection().focus() == Some(index);
     let radius = CornerRadius::same(CONTROL_RADIUS);
     if selected || response.hovered() {
         ui.painter().rect_filled(body, radius, if selected { t.raised } else { t.hovered.gamma_multiply(0.6) });
@@ -136,9 +137,7 @@ fn check_box(ui: &Ui, body: Rect, index: usize, selected: bool, layer: &Layer, s
     let t = scene.t;
     let square = Rect::from_center_size(pos2(body.left() + 16.0, body.center().y), vec2(14.0, 14.0));
     let response = ui.interact(square.expand(5.0), ui.scope_id().with(("layer check", index)), Sense::click());
-    response.widget_info(|| {
-        WidgetInfo::selected(Role::CheckBox, true, selected, format!("Select {}", layer.name))
-    });
+    response.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, selected, format!("Select {}", layer.name)));
     if response.clicked() {
         scene.send(Command::Select { layer: index, mode: SelectMode::Toggle });
     }
@@ -181,12 +180,16 @@ fn paint_row(ui: &Ui, body: Rect, project: &Project, index: usize, scene: &Scene
     if locked {
         name.push_str("  ·  locked");
     }
-    clipped_text(ui, pos2(text_left, body.top() + 7.0), text_width, &name, FontId::new(13.0, theme::strong()), name_colour);
-    let below = if prunable {
-        format!("{} · {}", layer.kind_text(), layer.shape_text())
-    } else {
-        layer.prunability.reason()
-    };
+    clipped_text(
+        ui,
+        pos2(text_left, body.top() + 7.0),
+        text_width,
+        &name,
+        FontId::new(13.0, theme::strong()),
+        name_colour,
+    );
+    let below =
+        if prunable { format!("{} · {}", layer.kind_text(), layer.shape_text()) } else { layer.prunability.reason() };
     let small = FontId::new(11.0, FontFamily::Proportional);
     clipped_text(ui, pos2(text_left, body.top() + 25.0), text_width, &below, small.clone(), t.faint);
 

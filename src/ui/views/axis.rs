@@ -1,7 +1,7 @@
 use crate::stats::HistogramScale;
 use crate::ui::theme::{self, Tokens};
 use egui::Id;
-use egui_plot::{AxisHints, GridInput, GridMark, HPlacement, Plot, PlotBounds};
+use egui_plot::{AxisHints, GridMark, HPlacement, Plot, PlotBounds};
 use std::ops::RangeInclusive;
 
 /// Plot coordinates of a magnitude axis: |w| itself, or its decimal logarithm.
@@ -55,8 +55,8 @@ pub fn still_plot<'a>(id: Id, t: &Tokens, x: AxisHints<'a>, y: AxisHints<'a>) ->
         .grid_color(t.line)
         .custom_x_axes(vec![x.tick_label_font(theme::caption()).tick_label_color(t.dim)])
         .custom_y_axes(vec![y.tick_label_font(theme::caption()).tick_label_color(t.dim)])
-        .y_grid_spacer(|input| marks(input, 4))
-        .x_grid_spacer(|input| marks(input, 6))
+        .y_grid_spacer(|input| marks(input.bounds, 4))
+        .x_grid_spacer(|input| marks(input.bounds, 6))
 }
 
 /// Bounds of a plot whose y axis starts at zero.
@@ -79,17 +79,16 @@ pub fn mark_text(value: f64, step: f64) -> String {
     if decimals > 5 { format!("{value:.1e}") } else { format!("{value:.decimals$}") }
 }
 
-/// Axis hints with figures in `format`, on the left.
-pub fn y_axis<'a>(format: impl Fn(f64) -> String + 'a) -> AxisHints<'a> {
+/// As [`x_axis`], on the left.
+pub fn y_axis<'a>(format: impl Fn(f64, f64) -> String + 'a) -> AxisHints<'a> {
     AxisHints::new_y()
-        .formatter(move |mark: GridMark, _: &RangeInclusive<f64>| format(mark.value))
+        .formatter(move |mark: GridMark, _: &RangeInclusive<f64>| format(mark.value, mark.step_size))
         .placement(HPlacement::Left)
         .min_thickness(46.0)
 }
 
 /// About `count` marks at 1, 2 or 5 times a power of ten.
-fn marks(input: GridInput, count: u32) -> Vec<GridMark> {
-    let (lo, hi) = input.bounds;
+fn marks((lo, hi): (f64, f64), count: u32) -> Vec<GridMark> {
     let step = round_step((hi - lo) / f64::from(count));
     if !(step.is_finite() && step > 0.0) {
         return Vec::new();
@@ -102,7 +101,16 @@ fn marks(input: GridInput, count: u32) -> Vec<GridMark> {
 fn round_step(raw: f64) -> f64 {
     let power = 10f64.powf(raw.abs().log10().floor());
     let lead = raw / power;
-    power * if lead < 1.5 { 1.0 } else if lead < 3.5 { 2.0 } else if lead < 7.5 { 5.0 } else { 10.0 }
+    power
+        * if lead < 1.5 {
+            1.0
+        } else if lead < 3.5 {
+            2.0
+        } else if lead < 7.5 {
+            5.0
+        } else {
+            10.0
+        }
 }
 
 #[cfg(test)]
@@ -121,7 +129,10 @@ mod tests {
 
     #[test]
     fn marks_show_just_the_decimals_they_need() {
-        assert_eq!([(0.04, 0.02), (1.0, 0.5), (1500.0, 500.0), (0.0, 0.1)].map(|(v, s)| mark_text(v, s)), ["0.04", "1.0", "1500", "0"]);
+        assert_eq!(
+            [(0.04, 0.02), (1.0, 0.5), (1500.0, 500.0), (0.0, 0.1)].map(|(v, s)| mark_text(v, s)),
+            ["0.04", "1.0", "1500", "0"]
+        );
     }
 
     #[test]
