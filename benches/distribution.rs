@@ -37,7 +37,7 @@ fn main() {
     report("channel norms, columns", median(columns));
 
     let sparse: Vec<f32> =
-        values.par_iter().enumerate().map(|(i, &v)| if hash(i as u64) % 10 == 0 { v } else { 0.0 }).collect();
+        values.par_iter().enumerate().map(|(i, &v)| if hash(i as u64).is_multiple_of(10) { v } else { 0.0 }).collect();
     report("distribution, 90 % zeros", repeated(|| Distribution::of_f32(&sparse)));
     drop(sparse);
 
