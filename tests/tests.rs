@@ -1,5 +1,7 @@
 //! Integration tests, linked once.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
 #[cfg(feature = "gui")]
 mod gui;
 mod kernels;

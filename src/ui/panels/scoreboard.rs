@@ -1,4 +1,4 @@
-use crate::app::{Scoreboard, figures};
+use crate::app::figures;
 use crate::ui::Scene;
 use crate::ui::theme::{self, CARD_RADIUS, Tokens};
 use egui::{
@@ -74,7 +74,7 @@ fn judged(change: f64, less_is_better: bool, t: &Tokens) -> Color32 {
 }
 
 fn accuracy(scene: &Scene<'_>) -> Figure {
-    let board: &Scoreboard = scene.session.scoreboard();
+    let board = scene.session.scoreboard();
     let missing = || match (&board.unavailable, scene.session.data()) {
         (Some(why), _) => why.clone(),
         (None, None) => "choose data to measure".to_owned(),

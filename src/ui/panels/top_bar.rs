@@ -112,7 +112,7 @@ fn where_it_lies(scene: &Scene<'_>) -> String {
     format!("Model: {path}\nData: {}", if data.is_empty() { "none chosen" } else { &data })
 }
 
-fn search(ui: &mut Ui, bar: Rect, left: f32, right: f32, scene: &mut Scene<'_>) {
+fn search(ui: &Ui, bar: Rect, left: f32, right: f32, scene: &mut Scene<'_>) {
     let width = (right - left).min(360.0);
     if width < 90.0 {
         return;

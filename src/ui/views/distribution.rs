@@ -281,7 +281,7 @@ fn count_text(y: f64, counts: CountScale) -> String {
 
 /// What a normal distribution of the same deviation and number would look like.
 fn normal_curve(histogram: &Histogram, axis: MagnitudeAxis, counts: CountScale, sigma: f64) -> PlotPoints<'static> {
-    if !(sigma > 0.0) {
+    if sigma.is_nan() || sigma <= 0.0 {
         return PlotPoints::Owned(Vec::new());
     }
     let counted = histogram.zeros + histogram.below + histogram.above;

@@ -24,7 +24,7 @@ struct Drawn {
 
 /// The weights as an image: a row for each output channel, a column for each of its weights. Bright is
 /// large; what the cut removes is in the colour of the cut.
-pub fn weights(ui: &mut Ui, scene: &mut Scene<'_>) {
+pub fn weights(ui: &mut Ui, scene: &Scene<'_>) {
     let Some((project, index)) = scene.focus() else {
         ui.label(RichText::new("Select a layer.").color(scene.t.faint));
         return;

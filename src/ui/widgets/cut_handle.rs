@@ -48,7 +48,7 @@ impl CutHandle<'_> {
         let response = ui.interact(plot, id, sense);
         response.widget_info(|| WidgetInfo::slider(self.enabled, self.value, self.name));
         self.describe(ui, id);
-        let line = self.x.unwrap_or(plot.left()).clamp(plot.left(), plot.right());
+        let line = self.x.unwrap_or_else(|| plot.left()).clamp(plot.left(), plot.right());
         let near = response.hover_pos().is_some_and(|p| (p.x - line).abs() <= GRAB);
         if self.enabled && (near || response.dragged()) {
             ui.ctx().set_cursor_icon(CursorIcon::ResizeHorizontal);
@@ -89,7 +89,7 @@ impl CutHandle<'_> {
             });
             let steps = i.num_accesskit_action_requests(id, Action::Increment) as f64
                 - i.num_accesskit_action_requests(id, Action::Decrement) as f64;
-            set.last().or((steps != 0.0).then_some(self.value + steps * step))
+            set.last().or_else(|| (steps != 0.0).then_some(self.value + steps * step))
         });
         value.map(|v| v.clamp(min, max))
     }
@@ -115,11 +115,11 @@ impl CutHandle<'_> {
         if response.dragged() {
             return pointer.map(|x| HandleEvent::Moved(x, EditPhase::Live));
         }
-        self.keys(ui, response, plot, line, id)
+        Self::keys(ui, response, plot, line, id)
     }
 
     /// Holding an arrow key is one edit: it settles when the key is let go.
-    fn keys(&self, ui: &Ui, response: &Response, plot: Rect, line: f32, id: Id) -> Option<HandleEvent> {
+    fn keys(ui: &Ui, response: &Response, plot: Rect, line: f32, id: Id) -> Option<HandleEvent> {
         let moving_id = id.with("moving by keys");
         let moving = ui.data(|d| d.get_temp::<bool>(moving_id)).unwrap_or(false);
         if !response.has_focus() {
@@ -147,7 +147,7 @@ impl CutHandle<'_> {
 
     fn paint(&self, ui: &Ui, plot: Rect, x: Option<f32>, lively: bool, t: &Tokens) {
         let painter = ui.painter();
-        let line_x = x.unwrap_or(plot.left()).clamp(plot.left(), plot.right());
+        let line_x = x.unwrap_or_else(|| plot.left()).clamp(plot.left(), plot.right());
         let knob = pos2(line_x, plot.top() + plot.height() * 0.42);
         painter.vline(line_x, plot.y_range(), Stroke::new(if lively { 2.0 } else { 1.6 }, t.cut));
         let radius = if lively { 9.5 } else { 8.5 };
