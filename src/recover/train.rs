@@ -103,7 +103,6 @@ fn better(new: &EpochReport, old: &EpochReport) -> bool {
 /// run writes the same bytes.
 #[derive(Serialize)]
 struct Recipe<'a> {
-    data: &'a str,
     data_fingerprint: String,
     examples: usize,
     options: &'a TrainOptions,
@@ -113,7 +112,6 @@ struct Recipe<'a> {
 
 fn describe(data: &Dataset, options: &TrainOptions, best: &EpochReport) -> Result<String, serde_json::Error> {
     serde_json::to_string(&Recipe {
-        data: data.name(),
         data_fingerprint: format!("{:016x}", data.fingerprint()),
         examples: data.len(),
         options,

@@ -1,4 +1,4 @@
-use crate::app::{Scoreboard, figures};
+use crate::app::figures;
 use crate::ui::Scene;
 use crate::ui::theme::{self, CARD_RADIUS, Tokens};
 use egui::{
@@ -74,7 +74,7 @@ fn judged(change: f64, less_is_better: bool, t: &Tokens) -> Color32 {
 }
 
 fn accuracy(scene: &Scene<'_>) -> Figure {
-    let board: &Scoreboard = scene.session.scoreboard();
+    let board = scene.session.scoreboard();
     let missing = || match (&board.unavailable, scene.session.data()) {
         (Some(why), _) => why.clone(),
         (None, None) => "choose data to measure".to_owned(),
@@ -149,22 +149,25 @@ fn parameters(scene: &Scene<'_>) -> Figure {
 fn file(scene: &Scene<'_>) -> Figure {
     let Some(project) = scene.session.project() else { return empty("File") };
     let dense = project.opened.model.tensor_bytes() as f64;
-    let Some(sizes) = scene.session.scoreboard().sizes.value() else { return empty("File") };
-    let (name, best) = sizes.smallest();
+    let board = scene.session.scoreboard();
+    let Some(sizes) = board.sizes.value() else { return empty("File") };
+    let (name, best) = if sizes.best < sizes.dense { ("sparse", sizes.best) } else { ("dense", sizes.dense) };
     Figure {
         label: "File",
         value: figures::bytes(best as f64),
         change: relative(best as f64, dense, scene.t),
         reference: format!("dense {} · {name}", figures::bytes(dense)),
         tooltip: format!(
-            "Stored size by the smallest of four ways; the exported safetensors file itself stays dense.\n\n\
-             dense {}\nzip {}\nbitmask {}\nCSR, indices counted {}",
+            "Weights stored in whichever of dense, bitmask and CSR is smallest for each layer, indices counted. The \
+             exported safetensors file itself stays dense and shrinks when it is zipped.\n\n\
+             dense {}\nbitmask {}\nCSR {}\nsmallest per layer {}\nexported file, zipped {}",
             figures::bytes(sizes.dense as f64),
-            figures::bytes(sizes.zip as f64),
             figures::bytes(sizes.bitmask as f64),
             figures::bytes(sizes.csr as f64),
+            figures::bytes(sizes.best as f64),
+            figures::bytes(sizes.zip as f64),
         ),
-        waiting: !scene.session.scoreboard().sizes.is_fresh(),
+        waiting: !board.sizes.is_fresh(),
     }
 }
 
