@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+mod architecture;
+mod cli;
 #[cfg(feature = "gui")]
 mod gui;
+mod hostile_files;
 mod kernels;
+mod roundtrip;
 mod sample_data;
 mod torch_masks;
