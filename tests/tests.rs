@@ -2,4 +2,5 @@
 
 mod kernels;
 mod sample_data;
+mod sample_models;
 mod torch_masks;

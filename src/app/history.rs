@@ -157,7 +157,8 @@ impl History {
         self.current.0 < count
             && self.steps.iter().enumerate().all(|(i, s)| {
                 s.parent.map_or(i == 0, |p| p.0 < i)
-                    && s.newest_child.is_none_or(|c| c.0 > i && c.0 < count && self.steps[c.0].parent == Some(StepId(i)))
+                    && s.newest_child
+                        .is_none_or(|c| c.0 > i && c.0 < count && self.steps[c.0].parent == Some(StepId(i)))
             })
     }
 

@@ -194,7 +194,8 @@ impl Session {
             .filter(|(_, l)| l.prunability.is_prunable())
             .max_by_key(|&(i, l)| (l.nodes.len().min(1), std::cmp::Reverse(i)))
             .map(|(i, _)| i);
-        self.scoreboard = Scoreboard { unavailable: project.opened.engine.as_ref().err().cloned(), ..Scoreboard::default() };
+        self.scoreboard =
+            Scoreboard { unavailable: project.opened.engine.as_ref().err().cloned(), ..Scoreboard::default() };
         self.project = Some(project);
         self.selection = Selection::default();
         self.selection.set(first);

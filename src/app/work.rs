@@ -95,7 +95,9 @@ impl Session {
     pub(super) fn start_opening_sample(&self) {
         self.slots.opening.submit("Opening the sample", |job| {
             job.send(match samples::model() {
-                Ok(model) => Report::Opened(Box::new(Opened::of_model(model, &|done, total| job.progress(done, total)))),
+                Ok(model) => {
+                    Report::Opened(Box::new(Opened::of_model(model, &|done, total| job.progress(done, total))))
+                }
                 Err(error) => Report::Failed(error.to_string()),
             });
         });
@@ -203,7 +205,9 @@ impl Session {
         }
         let (opened, plan, ticket) = (project.opened.clone(), project.plan().clone(), self.ticket);
         self.slots.sizes.submit("Measuring stored sizes", move |job| {
-            let Ok(mask) = prune::resolve_with(&opened.model, &opened.layers, &plan, &opened.statistics) else { return };
+            let Ok(mask) = prune::resolve_with(&opened.model, &opened.layers, &plan, &opened.statistics) else {
+                return;
+            };
             let pruned = prune::apply(&opened.model, &opened.layers, &mask);
             if let Ok(sizes) = export::measure_sizes(&pruned, &mut || job.superseded()) {
                 job.send(Report::Sizes { ticket, sizes });
@@ -232,14 +236,22 @@ impl Session {
         }
         let (opened, plan, data) = (project.opened.clone(), project.plan().clone(), self.data.clone());
         self.slots.files.submit(format!("Exporting {}", name_of(&path)), move |job| {
-            let request = export::Request { model: &opened.model, layers: &opened.layers, plan: &plan, data: data.as_ref(), path: &path };
-            job.send(match export::export(&request, &mut |done, total| {
-                job.progress(done, total);
-                if job.superseded() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            }) {
-                Ok(report) => Report::Exported(Box::new(report)),
-                Err(error) => Report::Failed(error.to_string()),
-            });
+            let request = export::Request {
+                model: &opened.model,
+                layers: &opened.layers,
+                plan: &plan,
+                data: data.as_ref(),
+                path: &path,
+            };
+            job.send(
+                match export::export(&request, &mut |done, total| {
+                    job.progress(done, total);
+                    if job.superseded() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                }) {
+                    Ok(report) => Report::Exported(Box::new(report)),
+                    Err(error) => Report::Failed(error.to_string()),
+                },
+            );
         });
     }
 
@@ -267,7 +279,8 @@ impl Session {
                     self.save_settings();
                 }
                 self.data = Some(data);
-                self.scoreboard = super::Scoreboard { unavailable: self.scoreboard.unavailable.take(), ..Default::default() };
+                self.scoreboard =
+                    super::Scoreboard { unavailable: self.scoreboard.unavailable.take(), ..Default::default() };
                 self.start_measuring_all();
             }
             Report::Dense(evaluation) => self.scoreboard.dense.set(evaluation),
@@ -361,7 +374,8 @@ impl Session {
 
 /// The masked model bound for running.
 fn bind(opened: &Opened, plan: &Plan, dense: &exec::Bound) -> Result<exec::Bound, String> {
-    let mask = prune::resolve_with(&opened.model, &opened.layers, plan, &opened.statistics).map_err(|e| e.to_string())?;
+    let mask =
+        prune::resolve_with(&opened.model, &opened.layers, plan, &opened.statistics).map_err(|e| e.to_string())?;
     let pruned = prune::apply(&opened.model, &opened.layers, &mask);
     dense.rebind(&pruned).map_err(|e| e.to_string())
 }

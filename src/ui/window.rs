@@ -148,7 +148,11 @@ fn layout(ui: &mut Ui, scene: &mut Scene<'_>) -> f32 {
     let width = ui.available_width();
     let frame = Frame::new().fill(scene.t.panel);
     let padded = |x: i8, y: i8| frame.inner_margin(Margin::symmetric(x, y));
-    Panel::top("top bar").exact_size(TOP_BAR).resizable(false).frame(padded(16, 0)).show(ui, |ui| panels::top_bar(ui, scene));
+    Panel::top("top bar")
+        .exact_size(TOP_BAR)
+        .resizable(false)
+        .frame(padded(16, 0))
+        .show(ui, |ui| panels::top_bar(ui, scene));
     Panel::bottom("status bar")
         .exact_size(STATUS_BAR)
         .resizable(false)

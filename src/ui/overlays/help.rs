@@ -25,7 +25,9 @@ pub fn help(ui: &mut Ui, scene: &mut Scene<'_>) {
                 ui.end_row();
             }
             for entry in catalog().iter().filter(|e| !e.shortcut.is_empty()) {
-                ui.label(RichText::new(shortcuts::text(ui.ctx(), entry.shortcut)).font(theme::mono()).color(scene.t.dim));
+                ui.label(
+                    RichText::new(shortcuts::text(ui.ctx(), entry.shortcut)).font(theme::mono()).color(scene.t.dim),
+                );
                 ui.label(entry.title).on_hover_text(entry.tooltip);
                 ui.end_row();
             }

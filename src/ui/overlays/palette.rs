@@ -2,8 +2,8 @@ use crate::app::{Command, Entry, SelectMode, catalog};
 use crate::ui::theme::{self, CONTROL_RADIUS};
 use crate::ui::{Scene, shortcuts};
 use egui::{
-    Align2, CornerRadius, FontFamily, FontId, Key, Modifiers, ScrollArea, Sense, TextEdit, Ui, WidgetInfo, Role,
-    pos2, vec2,
+    Align2, CornerRadius, FontFamily, FontId, Key, Modifiers, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo, pos2,
+    vec2,
 };
 
 /// What is typed, and which row is marked.
@@ -78,7 +78,12 @@ fn rows(ui: &Ui, query: &str, scene: &Scene<'_>) -> Vec<Row> {
     }
     for (index, layer) in scene.session.project().map_or(&[][..], |p| p.layers()).iter().enumerate() {
         let command = Command::Select { layer: index, mode: SelectMode::Replace };
-        add(layer.name.clone(), format!("Layer · {} {}", layer.kind_text(), layer.shape_text()), String::new(), command);
+        add(
+            layer.name.clone(),
+            format!("Layer · {} {}", layer.kind_text(), layer.shape_text()),
+            String::new(),
+            command,
+        );
     }
     for recent in &scene.session.settings().recents {
         let name = recent.model.file_name().map_or_else(|| "?".into(), |n| n.to_string_lossy().into_owned());

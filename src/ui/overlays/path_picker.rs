@@ -1,9 +1,9 @@
 use super::heading;
 use crate::app::{Command, PathPurpose};
+use crate::jobs::Slot;
 use crate::ui::Scene;
 use crate::ui::theme;
 use crate::ui::widgets::{ghost_button, primary_button};
-use crate::jobs::Slot;
 use egui::{Align, Button, Context, Key, Layout, RichText, ScrollArea, TextEdit, Ui};
 use std::path::{MAIN_SEPARATOR, MAIN_SEPARATOR_STR, Path, PathBuf};
 use std::sync::Arc;
@@ -193,7 +193,14 @@ impl Found {
         let is_folder = path.is_dir();
         let folder = if is_folder { path.clone() } else { path.parent().map(Path::to_owned).unwrap_or_default() };
         let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
-        Self { is_file: path.is_file(), is_folder, folder_exists: folder.is_dir(), entries: list(&folder), folder, text }
+        Self {
+            is_file: path.is_file(),
+            is_folder,
+            folder_exists: folder.is_dir(),
+            entries: list(&folder),
+            folder,
+            text,
+        }
     }
 }
 

@@ -3,7 +3,9 @@ use crate::ui::Scene;
 use crate::ui::theme;
 use crate::ui::views;
 use crate::ui::widgets::{ghost_button, primary_button};
-use egui::{Align, Align2, FontFamily, FontId, Layout, Rect, RichText, Sense, Stroke, Ui, WidgetInfo, Role, pos2, vec2};
+use egui::{
+    Align, Align2, FontFamily, FontId, Layout, Rect, RichText, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
+};
 
 const TABS: [(Tab, &str, &str); 3] = [
     (Tab::Distribution, "Distribution", "Histogram of the focused layer, with its cut."),
@@ -39,7 +41,11 @@ fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
         let response = ui.interact(rect.expand2(vec2(8.0, 0.0)), ui.scope_id().with(("tab", title)), Sense::click());
         response.widget_info(|| WidgetInfo::selected(Role::Tab, true, selected, title));
         let ink = if selected || response.hovered() || response.has_focus() { t.text } else { t.dim };
-        ui.painter().galley_with_override_text_color(rect.left_center() - vec2(0.0, galley.size().y / 2.0), galley, ink);
+        ui.painter().galley_with_override_text_color(
+            rect.left_center() - vec2(0.0, galley.size().y / 2.0),
+            galley,
+            ink,
+        );
         if selected {
             ui.painter().hline(rect.x_range(), bar.bottom() - 1.0, Stroke::new(2.0, t.accent));
         }
@@ -58,7 +64,11 @@ fn welcome(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.vertical_centered(|ui| {
         ui.label(RichText::new("See every weight. Decide which ones stay.").font(FontId::new(22.0, theme::strong())));
         ui.add_space(6.0);
-        let hint = if opening { "Opening…" } else { "Drop a model here, or open one. Files are only read, never written to." };
+        let hint = if opening {
+            "Opening…"
+        } else {
+            "Drop a model here, or open one. Files are only read, never written to."
+        };
         ui.label(RichText::new(hint).color(t.dim));
         ui.add_space(16.0);
         ui.horizontal(|ui| {

@@ -1,7 +1,9 @@
 use crate::app::{Command, History, Step, StepId, figures};
 use crate::ui::Scene;
 use crate::ui::theme;
-use egui::{Align2, FontFamily, FontId, Pos2, Rect, ScrollArea, Sense, Stroke, Ui, UiBuilder, WidgetInfo, Role, pos2, vec2};
+use egui::{
+    Align2, FontFamily, FontId, Pos2, Rect, Role, ScrollArea, Sense, Stroke, Ui, UiBuilder, WidgetInfo, pos2, vec2,
+};
 
 const STEP: f32 = 34.0;
 const LANE: f32 = 22.0;
@@ -71,7 +73,8 @@ fn node(ui: &Ui, at: Pos2, id: StepId, step: &Step, scene: &mut Scene<'_>) {
     let t = scene.t;
     let Some(project) = scene.session.project() else { return };
     let current = project.history.current() == id;
-    let response = ui.interact(Rect::from_center_size(at, vec2(22.0, 22.0)), ui.scope_id().with(("step", id)), Sense::click());
+    let response =
+        ui.interact(Rect::from_center_size(at, vec2(22.0, 22.0)), ui.scope_id().with(("step", id)), Sense::click());
     response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, current, format!("Step {}", step.label)));
     let radius = if response.hovered() { 6.5 } else { 5.0 };
     if current {
@@ -90,7 +93,11 @@ fn node(ui: &Ui, at: Pos2, id: StepId, step: &Step, scene: &mut Scene<'_>) {
     response.on_hover_ui(|ui| {
         ui.label(egui::RichText::new(&step.label).family(theme::strong()));
         ui.label(match &step.metrics {
-            Some(m) => format!("{} top-1 of {}", figures::percent(m.evaluation.top1(), 2), figures::count(m.evaluation.n as u64)),
+            Some(m) => format!(
+                "{} top-1 of {}",
+                figures::percent(m.evaluation.top1(), 2),
+                figures::count(m.evaluation.n as u64)
+            ),
             None => "Not measured".to_owned(),
         });
     });

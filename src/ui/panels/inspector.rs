@@ -25,7 +25,11 @@ pub fn inspector(ui: &mut Ui, scene: &mut Scene<'_>) {
         let decision = project.plan().layer(&layer.name);
         let editable = !decision.locked;
         choices(ui, index, layer, &decision, scene);
-        cut_fields(ui, &Cuts { index, layer, statistics, decision: &decision, preview: project.preview().layer(index) }, scene);
+        cut_fields(
+            ui,
+            &Cuts { index, layer, statistics, decision: &decision, preview: project.preview().layer(index) },
+            scene,
+        );
         if let Some(problem) = &project.preview().layer(index).problem {
             ui.label(RichText::new(problem).color(scene.t.caution));
         }
@@ -54,7 +58,9 @@ fn choices(ui: &mut Ui, index: usize, layer: &Layer, decision: &LayerPlan, scene
     let target = Target::Layer(index);
     caption(ui, "Granularity", scene);
     let pieces = [(Granularity::Element, "Single weights"), (Granularity::Channel, channel_word(layer))];
-    if let Some(granularity) = choice(ui, "Granularity", "What is removed as one piece.", &pieces, decision.granularity, !decision.locked) {
+    if let Some(granularity) =
+        choice(ui, "Granularity", "What is removed as one piece.", &pieces, decision.granularity, !decision.locked)
+    {
         scene.send(Command::SetGranularity { target: target.clone(), granularity });
         let tab = if granularity == Granularity::Channel { Tab::Channels } else { Tab::Distribution };
         scene.send(Command::ShowTab(tab));
@@ -84,15 +90,23 @@ fn channel_word(layer: &Layer) -> &'static str {
     }
 }
 
-fn choice<T: Copy + PartialEq>(ui: &mut Ui, name: &str, tooltip: &str, options: &[(T, &str)], now: T, enabled: bool) -> Option<T> {
+fn choice<T: Copy + PartialEq>(
+    ui: &mut Ui,
+    name: &str,
+    tooltip: &str,
+    options: &[(T, &str)],
+    now: T,
+    enabled: bool,
+) -> Option<T> {
     let mut chosen = now;
     let shown = options.iter().find(|(value, _)| *value == now).map_or("", |(_, text)| text);
     ui.add_enabled_ui(enabled, |ui| {
-        let response = ComboBox::from_id_salt(name).width(ui.available_width()).selected_text(shown).show_ui(ui, |ui| {
-            for (value, text) in options {
-                ui.selectable_value(&mut chosen, *value, *text);
-            }
-        });
+        let response =
+            ComboBox::from_id_salt(name).width(ui.available_width()).selected_text(shown).show_ui(ui, |ui| {
+                for (value, text) in options {
+                    ui.selectable_value(&mut chosen, *value, *text);
+                }
+            });
         response.response.on_hover_text(tooltip).accessible_name(name);
     });
     (chosen != now).then_some(chosen)
@@ -119,7 +133,9 @@ fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
     };
     let largest = match cuts.decision.granularity {
         Granularity::Element => cuts.statistics.distribution.max_abs(),
-        Granularity::Channel => crate::app::channel_scores(cuts.statistics, cuts.decision.criterion).iter().copied().fold(0.0, f64::max),
+        Granularity::Channel => {
+            crate::app::channel_scores(cuts.statistics, cuts.decision.criterion).iter().copied().fold(0.0, f64::max)
+        }
     };
     let gap = 8.0;
     let width = (ui.available_width() - gap) / 2.0;
@@ -128,7 +144,8 @@ fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
     let mut cut = None;
     ui.spacing_mut().item_spacing.x = gap;
     ui.horizontal(|ui| {
-        let field = NumberField::new("Threshold", line, figures::magnitude(line)).unit(threshold_unit).step(largest / 200.0);
+        let field =
+            NumberField::new("Threshold", line, figures::magnitude(line)).unit(threshold_unit).step(largest / 200.0);
         if let Some(value) = field.tooltip(threshold_tip).width(width).enabled(enabled).show(ui) {
             cut = Some(if value > 0.0 { Cut::Threshold(value) } else { Cut::None });
         }
@@ -139,14 +156,17 @@ fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
         }
     });
     ui.horizontal(|ui| {
-        let field = NumberField::new("Share removed", share * 100.0, format!("{:.1}", share * 100.0)).unit("%").step(1.0);
+        let field =
+            NumberField::new("Share removed", share * 100.0, format!("{:.1}", share * 100.0)).unit("%").step(1.0);
         let tip = "Share of pieces to remove. The number is rounded half to even; ties go by index.";
         if let Some(value) = field.tooltip(tip).width(width).enabled(enabled).show(ui) {
             cut = Some(if value > 0.0 { Cut::Sparsity((value / 100.0).min(1.0)) } else { Cut::None });
         }
         let field = NumberField::new("Pieces kept", cuts.preview.kept as f64, figures::count(cuts.preview.kept as u64));
         let tip = "Pieces to keep, exactly. Ties go by index.";
-        if let Some(value) = field.unit("kept").step((pieces as f64 / 100.0).ceil()).tooltip(tip).width(width).enabled(enabled).show(ui) {
+        if let Some(value) =
+            field.unit("kept").step((pieces as f64 / 100.0).ceil()).tooltip(tip).width(width).enabled(enabled).show(ui)
+        {
             let keep = (value.round().max(0.0) as usize).min(pieces);
             cut = Some(if keep == pieces { Cut::None } else { Cut::Keep(keep) });
         }
@@ -160,15 +180,21 @@ fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
 fn notes(ui: &mut Ui, project: &Project, layer: &Layer, decision: &LayerPlan, scene: &mut Scene<'_>) {
     ui.add_space(4.0);
     let text = match decision.granularity {
-        Granularity::Element => "Single-weight zeros shrink the stored file when it is compressed. They do not speed up a dense runtime.",
-        Granularity::Channel => "Whole channels become zeros; shapes stay as they are, so a dense runtime is as fast as before. Biases are kept.",
+        Granularity::Element => {
+            "Single-weight zeros shrink the stored file when it is compressed. They do not speed up a dense runtime."
+        }
+        Granularity::Channel => {
+            "Whole channels become zeros; shapes stay as they are, so a dense runtime is as fast as before. Biases are kept."
+        }
     };
     ui.label(RichText::new(text).font(theme::caption()).color(scene.t.dim));
     if decision.granularity == Granularity::Element {
         let index = project.layers().iter().position(|l| l.name == layer.name);
         if let Some(index) = index
             && !decision.locked
-            && link_button(ui, "Prune whole channels instead").on_hover_text("Rank and remove output channels of this layer.").clicked()
+            && link_button(ui, "Prune whole channels instead")
+                .on_hover_text("Rank and remove output channels of this layer.")
+                .clicked()
         {
             scene.send(Command::SetGranularity { target: Target::Layer(index), granularity: Granularity::Channel });
             scene.send(Command::ShowTab(Tab::Channels));
@@ -208,7 +234,10 @@ fn facts(ui: &mut Ui, project: &Project, index: usize, scene: &Scene<'_>) {
     if let Some(macs) = project.opened.macs[index] {
         rows.push(("MACs, dense", figures::short_count(macs as f64)));
     }
-    rows.push(("Stored as", project.opened.model.tensors.get(&layer.weight).map_or_else(String::new, |w| w.dtype().to_string())));
+    rows.push((
+        "Stored as",
+        project.opened.model.tensors.get(&layer.weight).map_or_else(String::new, |w| w.dtype().to_string()),
+    ));
     for (name, value) in rows {
         ui.horizontal(|ui| {
             ui.label(RichText::new(name).font(theme::caption()).color(scene.t.faint));

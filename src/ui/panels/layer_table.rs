@@ -4,8 +4,8 @@ use crate::ui::Scene;
 use crate::ui::theme::{self, CONTROL_RADIUS};
 use crate::ui::widgets::{DistributionBars, ratio_bar};
 use egui::{
-    Align, Align2, CornerRadius, FontFamily, FontId, Layout, Rect, Response, RichText, ScrollArea, Sense, Stroke,
-    StrokeKind, TextEdit, TextWrapMode, Ui, WidgetInfo, Role, pos2, vec2,
+    Align, Align2, CornerRadius, FontFamily, FontId, Layout, Rect, Response, RichText, Role, ScrollArea, Sense, Stroke,
+    StrokeKind, TextEdit, TextWrapMode, Ui, WidgetInfo, pos2, vec2,
 };
 
 const ROW_HEIGHT: f32 = 46.0;
@@ -80,9 +80,9 @@ fn filter(ui: &mut Ui, scene: &mut Scene<'_>) {
             .min_size(vec2(width, theme::CONTROL_HEIGHT))
             .align(Align2::LEFT_CENTER)
             .margin(egui::Margin::symmetric(10, 5));
-        let response = ui.add(edit).on_hover_text(
-            "Part of a name, kind:conv, sparsity>50, weights<10k. Several words must all hold.",
-        );
+        let response = ui
+            .add(edit)
+            .on_hover_text("Part of a name, kind:conv, sparsity>50, weights<10k. Several words must all hold.");
         if response.accessible_name("Filter layers").changed() {
             scene.send(Command::SetFilter(text.clone()));
         }
@@ -134,9 +134,7 @@ fn check_box(ui: &Ui, body: Rect, index: usize, selected: bool, layer: &Layer, s
     let t = scene.t;
     let square = Rect::from_center_size(pos2(body.left() + 16.0, body.center().y), vec2(14.0, 14.0));
     let response = ui.interact(square.expand(5.0), ui.scope_id().with(("layer check", index)), Sense::click());
-    response.widget_info(|| {
-        WidgetInfo::selected(Role::CheckBox, true, selected, format!("Select {}", layer.name))
-    });
+    response.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, selected, format!("Select {}", layer.name)));
     if response.clicked() {
         scene.send(Command::Select { layer: index, mode: SelectMode::Toggle });
     }
@@ -179,12 +177,16 @@ fn paint_row(ui: &Ui, body: Rect, project: &Project, index: usize, scene: &Scene
     if locked {
         name.push_str("  ·  locked");
     }
-    clipped_text(ui, pos2(text_left, body.top() + 7.0), text_width, &name, FontId::new(13.0, theme::strong()), name_colour);
-    let below = if prunable {
-        format!("{} · {}", layer.kind_text(), layer.shape_text())
-    } else {
-        layer.prunability.reason()
-    };
+    clipped_text(
+        ui,
+        pos2(text_left, body.top() + 7.0),
+        text_width,
+        &name,
+        FontId::new(13.0, theme::strong()),
+        name_colour,
+    );
+    let below =
+        if prunable { format!("{} · {}", layer.kind_text(), layer.shape_text()) } else { layer.prunability.reason() };
     let small = FontId::new(11.0, FontFamily::Proportional);
     clipped_text(ui, pos2(text_left, body.top() + 25.0), text_width, &below, small.clone(), t.faint);
 

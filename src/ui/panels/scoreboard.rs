@@ -1,7 +1,9 @@
 use crate::app::{Scoreboard, figures};
 use crate::ui::Scene;
 use crate::ui::theme::{self, CARD_RADIUS, Tokens};
-use egui::{Align2, Color32, CornerRadius, FontFamily, FontId, Rect, Response, Sense, Ui, WidgetInfo, Role, pos2, vec2};
+use egui::{
+    Align2, Color32, CornerRadius, FontFamily, FontId, Rect, Response, Role, Sense, Ui, WidgetInfo, pos2, vec2,
+};
 
 const HEIGHT: f32 = 84.0;
 
@@ -82,9 +84,17 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
                    with a 95 % interval. The estimate starts with a balanced part and grows.";
     let Some(now) = board.pruned.value().or_else(|| board.dense.value()) else {
         let tooltip = board.unavailable.clone().unwrap_or_else(|| tooltip.to_owned());
-        return Figure { label: "Top-1 accuracy", value: "–".into(), change: None, reference: missing(), tooltip, waiting: true };
+        return Figure {
+            label: "Top-1 accuracy",
+            value: "–".into(),
+            change: None,
+            reference: missing(),
+            tooltip,
+            waiting: true,
+        };
     };
-    let change = board.accuracy_change().map(|points| (figures::change(points, 2, "pt"), judged(points, false, scene.t)));
+    let change =
+        board.accuracy_change().map(|points| (figures::change(points, 2, "pt"), judged(points, false, scene.t)));
     let (low, high) = now.interval();
     let dense = board.dense.value().map_or_else(String::new, |d| format!("dense {} · ", figures::percent(d.top1(), 2)));
     let part = if now.is_complete() {
@@ -97,7 +107,11 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
         value: figures::percent(now.top1(), 2),
         change,
         reference: format!("{dense}±{:.2} · {part}", (high - low) * 50.0),
-        tooltip: format!("{tooltip}\n\nTop-5 {}, loss {:.4}", figures::percent(now.top5(), 2), now.loss().unwrap_or(f64::NAN)),
+        tooltip: format!(
+            "{tooltip}\n\nTop-5 {}, loss {:.4}",
+            figures::percent(now.top5(), 2),
+            now.loss().unwrap_or(f64::NAN)
+        ),
         waiting: !board.pruned.is_fresh() && board.pruned.value().is_some(),
     }
 }

@@ -3,8 +3,8 @@ use crate::ui::theme::{self, CONTROL_RADIUS};
 use crate::ui::widgets::{ghost_button, primary_button};
 use crate::ui::{Scene, shortcuts};
 use egui::{
-    Align, Align2, Button, CornerRadius, FontFamily, FontId, Layout, Rect, RichText, Sense, Stroke, StrokeKind, Ui,
-    UiBuilder, WidgetInfo, Role, pos2, vec2,
+    Align, Align2, Button, CornerRadius, FontFamily, FontId, Layout, Rect, RichText, Role, Sense, Stroke, StrokeKind,
+    Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 
 /// Menus, search, what is open, and the two buttons that are needed most.

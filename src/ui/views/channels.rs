@@ -17,7 +17,10 @@ pub fn channels(ui: &mut Ui, scene: &mut Scene<'_>) {
     let layer = &project.layers()[index];
     let decision = project.plan().layer(&layer.name);
     let Some(statistics) = project.statistics(index) else {
-        ui.label(RichText::new(format!("{} cannot be pruned: {}", layer.name, layer.prunability.reason())).color(scene.t.dim));
+        ui.label(
+            RichText::new(format!("{} cannot be pruned: {}", layer.name, layer.prunability.reason()))
+                .color(scene.t.dim),
+        );
         return;
     };
     let by_channel = decision.granularity == Granularity::Channel;
@@ -102,7 +105,12 @@ fn plot(
     if let Some(pointer) = ui.ctx().pointer_hover_pos().filter(|p| frame.contains(*p)) {
         let rank = transform.value_from_position(pointer).x.floor().max(0.0) as usize;
         if let Some(&channel) = order.get(rank) {
-            let text = format!("channel {channel}\nnorm {}\nrank {} of {}", figures::magnitude(scores[channel]), rank + 1, order.len());
+            let text = format!(
+                "channel {channel}\nnorm {}\nrank {} of {}",
+                figures::magnitude(scores[channel]),
+                rank + 1,
+                order.len()
+            );
             let at = pos2(frame.left() + 10.0, frame.top() + 6.0);
             ui.painter().text(at, Align2::LEFT_TOP, text, FontId::new(11.0, FontFamily::Proportional), t.dim);
         }

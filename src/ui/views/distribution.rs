@@ -122,15 +122,40 @@ fn legend(ui: &mut Ui, shown: &Shown<'_>, scene: &Scene<'_>) {
         entry(ui, Some(t.pruned), format!("pruned {}", figures::count(removed as u64)), "Pieces below the line.");
         entry(ui, Some(t.kept), format!("kept {}", figures::count(kept as u64)), "Pieces that stay.");
         if shown.decision.granularity == Granularity::Channel {
-            entry(ui, None, format!("σ of norms {}", figures::magnitude(shown.sigma())), "Standard deviation of the channel norms.");
+            entry(
+                ui,
+                None,
+                format!("σ of norms {}", figures::magnitude(shown.sigma())),
+                "Standard deviation of the channel norms.",
+            );
             return;
         }
-        entry(ui, None, format!("exact zeros {}", figures::count(distribution.zeros() as u64)), "Weights that are zero in the opened file; no bar counts them.");
-        entry(ui, None, format!("mean {}", figures::magnitude(distribution.mean())), "Mean of the weights, with their signs.");
-        entry(ui, None, format!("σ {}", figures::magnitude(distribution.std())), "Population standard deviation of the weights.");
+        entry(
+            ui,
+            None,
+            format!("exact zeros {}", figures::count(distribution.zeros() as u64)),
+            "Weights that are zero in the opened file; no bar counts them.",
+        );
+        entry(
+            ui,
+            None,
+            format!("mean {}", figures::magnitude(distribution.mean())),
+            "Mean of the weights, with their signs.",
+        );
+        entry(
+            ui,
+            None,
+            format!("σ {}", figures::magnitude(distribution.std())),
+            "Population standard deviation of the weights.",
+        );
         if let Some(line) = shown.preview.line.filter(|_| distribution.std() > 0.0) {
             let share = normal_fraction_below(line / distribution.std());
-            entry(ui, None, format!("- - normal would lose {}", figures::percent(share, 1)), "What the same cut would remove from a normal distribution of this σ: erf(s/√2).");
+            entry(
+                ui,
+                None,
+                format!("- - normal would lose {}", figures::percent(share, 1)),
+                "What the same cut would remove from a normal distribution of this σ: erf(s/√2).",
+            );
         }
     });
 }
@@ -225,7 +250,8 @@ fn bar_heights(histogram: &Histogram, counts: CountScale) -> Vec<f64> {
     let total = below + histogram.bins.iter().map(|b| b.count as f64).sum::<f64>() + histogram.above as f64;
     // Bins end on bucket edges and differ a little in width; heights are scaled to the usual width.
     let densities: Vec<f64> = histogram.bins.iter().map(|b| b.density(histogram.scale)).collect();
-    let mut widths: Vec<f64> = histogram.bins.iter().zip(&densities).filter(|(b, _)| b.count > 0).map(|(b, d)| b.count as f64 / d).collect();
+    let mut widths: Vec<f64> =
+        histogram.bins.iter().zip(&densities).filter(|(b, _)| b.count > 0).map(|(b, d)| b.count as f64 / d).collect();
     widths.sort_by(f64::total_cmp);
     let usual = widths.get(widths.len() / 2).copied().unwrap_or(1.0);
     histogram
@@ -285,7 +311,13 @@ fn sigma_ticks(ui: &Ui, transform: &PlotTransform, axis: MagnitudeAxis, sigma: f
         let x = transform.position_from_point_x(axis.position(f64::from(s) * sigma));
         if sigma > 0.0 && x > frame.left() + 12.0 && x < frame.right() - 12.0 {
             ui.painter().vline(x, (frame.bottom() - 6.0)..=frame.bottom(), Stroke::new(1.0, t.faint));
-            ui.painter().text(pos2(x, frame.bottom() + 19.0), Align2::CENTER_TOP, format!("{s} σ"), font.clone(), t.faint);
+            ui.painter().text(
+                pos2(x, frame.bottom() + 19.0),
+                Align2::CENTER_TOP,
+                format!("{s} σ"),
+                font.clone(),
+                t.faint,
+            );
         }
     }
 }
@@ -293,7 +325,8 @@ fn sigma_ticks(ui: &Ui, transform: &PlotTransform, axis: MagnitudeAxis, sigma: f
 /// The largest threshold that leaves no layer empty: the smallest of all layers' largest magnitudes.
 fn collapse_line(ui: &Ui, transform: &PlotTransform, axis: MagnitudeAxis, project: &Project, t: &Tokens) {
     let largest = |i: usize| project.statistics(i).map(|s| (s.distribution.max_abs(), i));
-    let Some((limit, index)) = (0..project.layers().len()).filter_map(largest).min_by(|a, b| a.0.total_cmp(&b.0)) else {
+    let Some((limit, index)) = (0..project.layers().len()).filter_map(largest).min_by(|a, b| a.0.total_cmp(&b.0))
+    else {
         return;
     };
     let frame = *transform.frame();
@@ -315,7 +348,13 @@ fn collapse_line(ui: &Ui, transform: &PlotTransform, axis: MagnitudeAxis, projec
     ui.painter().text(at, align, text, FontId::new(11.0, FontFamily::Proportional), t.caution);
 }
 
-fn bar_tooltip(ui: &Ui, transform: &PlotTransform, axis: MagnitudeAxis, histogram: &Histogram, response: &egui::Response) {
+fn bar_tooltip(
+    ui: &Ui,
+    transform: &PlotTransform,
+    axis: MagnitudeAxis,
+    histogram: &Histogram,
+    response: &egui::Response,
+) {
     let frame = *transform.frame();
     let Some(pointer) = ui.ctx().pointer_hover_pos().filter(|p| frame.contains(*p)) else { return };
     if ui.input(|i| i.pointer.any_down()) {

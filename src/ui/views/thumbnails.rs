@@ -3,7 +3,10 @@ use crate::ui::Scene;
 use crate::ui::panels::cut_position;
 use crate::ui::theme::{self, CARD_RADIUS};
 use crate::ui::widgets::DistributionBars;
-use egui::{Align2, CornerRadius, FontFamily, FontId, Rect, ScrollArea, Sense, Stroke, StrokeKind, Ui, WidgetInfo, Role, pos2, vec2};
+use egui::{
+    Align2, CornerRadius, FontFamily, FontId, Rect, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2,
+    vec2,
+};
 
 /// Height of the row of thumbnails, in points.
 pub const HEIGHT: f32 = 92.0;

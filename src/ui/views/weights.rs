@@ -30,12 +30,21 @@ pub fn weights(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.label(RichText::new(&layer.weight).font(theme::title()));
     let (Some(statistics), Some(tensor)) = (project.statistics(index), project.opened.model.tensors.get(&layer.weight))
     else {
-        ui.label(RichText::new(format!("{} cannot be shown: {}", layer.name, layer.prunability.reason())).color(scene.t.dim));
+        ui.label(
+            RichText::new(format!("{} cannot be shown: {}", layer.name, layer.prunability.reason())).color(scene.t.dim),
+        );
         return;
     };
     let preview = project.preview().layer(index);
     let decision = project.plan().layer(&layer.name);
-    let picture = Picture { layer, tensor, statistics, preview, granularity: decision.granularity, criterion: decision.criterion };
+    let picture = Picture {
+        layer,
+        tensor,
+        statistics,
+        preview,
+        granularity: decision.granularity,
+        criterion: decision.criterion,
+    };
     let (rows, columns) = picture.size();
     let thinned = if picture.step() > 1 { format!(", every {}th shown", picture.step()) } else { String::new() };
     let text = format!(
@@ -62,7 +71,10 @@ pub fn weights(ui: &mut Ui, scene: &mut Scene<'_>) {
         let row = ((at.y - rect.top()) / rect.height() * rows as f32) as usize;
         let column = ((at.x - rect.left()) / rect.width() * columns as f32) as usize;
         if let Some(value) = picture.value(row.min(rows - 1), column.min(columns - 1)) {
-            response.on_hover_text_at_pointer(format!("channel {row}, weight {column}\n{}", figures::magnitude(f64::from(value))));
+            response.on_hover_text_at_pointer(format!(
+                "channel {row}, weight {column}\n{}",
+                figures::magnitude(f64::from(value))
+            ));
         }
     }
 }
@@ -113,7 +125,11 @@ impl Picture<'_> {
                 let size = self.value(row, column).map_or(0.0, f32::abs);
                 let lost = channel_lost || (self.granularity == Granularity::Element && f64::from(size) < line);
                 let strength = (size / largest).min(1.0).sqrt();
-                pixels.push(if lost { mix(t.panel, t.cut, 0.16 + 0.34 * strength) } else { mix(t.panel, t.kept, strength) });
+                pixels.push(if lost {
+                    mix(t.panel, t.cut, 0.16 + 0.34 * strength)
+                } else {
+                    mix(t.panel, t.kept, strength)
+                });
             }
         }
         ColorImage::new([width, height], pixels)

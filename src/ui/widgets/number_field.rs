@@ -63,7 +63,8 @@ impl<'a> NumberField<'a> {
         let id = ui.unique_id().with(("number field", self.name));
         let draft_id = id.with("draft");
         let focused = ui.memory(|m| m.has_focus(id));
-        let mut text = ui.data(|d| d.get_temp::<String>(draft_id)).filter(|_| focused).unwrap_or_else(|| self.shown.clone());
+        let mut text =
+            ui.data(|d| d.get_temp::<String>(draft_id)).filter(|_| focused).unwrap_or_else(|| self.shown.clone());
         let mut committed = None;
         if focused {
             let steps = ui.input_mut(|i| {
@@ -85,7 +86,13 @@ impl<'a> NumberField<'a> {
             committed = parse(&text);
         }
         let invalid = response.has_focus() && parse(&text).is_none();
-        let edge = if invalid { t.caution } else if response.has_focus() { t.accent } else { t.line };
+        let edge = if invalid {
+            t.caution
+        } else if response.has_focus() {
+            t.accent
+        } else {
+            t.line
+        };
         let radius = CornerRadius::same(CONTROL_RADIUS);
         ui.painter().rect_stroke(response.rect, radius, Stroke::new(1.0, edge), egui::StrokeKind::Inside);
         if !self.tooltip.is_empty() {

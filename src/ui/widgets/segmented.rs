@@ -1,5 +1,5 @@
 use crate::ui::theme::{self, CONTROL_RADIUS};
-use egui::{Align2, CornerRadius, FontFamily, FontId, Rect, Sense, Stroke, StrokeKind, Ui, WidgetInfo, Role, vec2};
+use egui::{Align2, CornerRadius, FontFamily, FontId, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, vec2};
 
 /// One choice of a [`segmented`] control.
 pub type Segment<'a> = (&'a str, &'a str);
@@ -26,9 +26,7 @@ pub fn segmented(ui: &mut Ui, name: &str, choices: &[Segment<'_>], selected: usi
         left += width;
         let is_selected = index == selected;
         let response = ui.interact(rect, ui.unique_id().with((name, index)), Sense::click());
-        response.widget_info(|| {
-            WidgetInfo::selected(Role::RadioButton, true, is_selected, format!("{name} {label}"))
-        });
+        response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, is_selected, format!("{name} {label}")));
         let corner = |on: bool| if on { CONTROL_RADIUS } else { 0 };
         let (first, last) = (index == 0, index + 1 == choices.len());
         let radius = CornerRadius { nw: corner(first), sw: corner(first), ne: corner(last), se: corner(last) };
