@@ -5,8 +5,9 @@
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use rayon::prelude::*;
-use secateur::model::Tensor;
-use secateur::stats::{ChannelScores, Distribution, split_at_rank};
+use secateur::model::{Model, Tensor, layers_of};
+use secateur::prune::{Cut, LayerPlan, Plan, apply, resolve_with};
+use secateur::stats::{ChannelScores, Distribution, Statistics, split_at_rank};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -35,28 +36,48 @@ fn main() {
     report("channel norms, rows", median(rows));
     report("channel norms, columns", median(columns));
 
+    let sparse: Vec<f32> =
+        values.par_iter().enumerate().map(|(i, &v)| if hash(i as u64).is_multiple_of(10) { v } else { 0.0 }).collect();
+    report("distribution, 90 % zeros", repeated(|| Distribution::of_f32(&sparse)));
+    drop(sparse);
+
     let size = count / LAYERS;
-    let layers: Vec<Tensor> =
-        values.chunks_exact(size).filter_map(|layer| Tensor::from_f32(vec![size], layer.to_vec()).ok()).collect();
-    let measure = || layers.iter().map(Distribution::of_tensor).collect::<Vec<_>>();
-    report("1,000 layers, one pass", median((0..ROUNDS).map(|_| milliseconds(measure)).collect()));
+    let mut model = Model::default();
+    for (index, weights) in values.chunks_exact(size).enumerate() {
+        let Ok(weight) = Tensor::from_f32(vec![size / 100, 100], weights.to_vec()) else { return };
+        model.tensors.insert(format!("{index}.weight"), weight);
+    }
+    let layers: Vec<&Tensor> = model.tensors.values().collect();
+    let measure = || layers.par_iter().map(|tensor| Distribution::of_tensor(tensor)).collect::<Vec<_>>();
+    report("1,000 layers, one pass", repeated(measure));
     let distributions = measure();
 
     let query = || distributions.iter().map(|d| d.count_below(black_box(0.017)).at_least).sum::<usize>();
-    println!("threshold, 1,000 layers     {:9.4} ms", median((0..ROUNDS).map(|_| milliseconds(query)).collect()));
+    println!("threshold, 1,000 layers     {:9.4} ms", repeated(query));
 
-    let parts: Vec<(&Tensor, &Distribution)> = layers.iter().zip(&distributions).collect();
+    let rows = layers_of(&model);
+    let statistics = Statistics::of_model(&model, &rows);
+    let mut plan = Plan::dense();
+    for layer in &rows {
+        let cut = Cut::Threshold(distributions[0].snap(0.017));
+        plan.set(&layer.name, LayerPlan { cut, ..LayerPlan::default() });
+    }
+    let resolved = || resolve_with(&model, &rows, &plan, &statistics);
+    println!("resolve, 1,000 layers       {:9.4} ms", repeated(resolved));
+    if let Ok(mask) = resolved() {
+        report("apply, 1,000 layers", repeated(|| apply(&model, &rows, &mask)));
+    }
+
+    let parts: Vec<(&Tensor, &Distribution)> = layers.iter().copied().zip(&distributions).collect();
     let rank = count / 10 * 9;
-    report(
-        "exact global rank, cached",
-        median((0..ROUNDS).map(|_| milliseconds(|| split_at_rank(&parts, rank))).collect()),
-    );
+    report("exact global rank, cached", repeated(|| split_at_rank(&parts, rank)));
     let whole = || {
-        let distributions: Vec<Distribution> = layers.iter().map(Distribution::of_tensor).collect();
-        let parts: Vec<(&Tensor, &Distribution)> = layers.iter().zip(&distributions).collect();
+        let distributions: Vec<Distribution> =
+            layers.par_iter().map(|tensor| Distribution::of_tensor(tensor)).collect();
+        let parts: Vec<(&Tensor, &Distribution)> = layers.iter().copied().zip(&distributions).collect();
         split_at_rank(&parts, rank)
     };
-    report("exact global rank, in all", median((0..ROUNDS).map(|_| milliseconds(whole)).collect()));
+    report("exact global rank, in all", repeated(whole));
 }
 
 fn parallel_sum(values: &[f32]) -> f32 {
@@ -76,6 +97,10 @@ fn milliseconds<T>(work: impl FnOnce() -> T) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
 }
 
+fn repeated<T>(work: impl Fn() -> T) -> f64 {
+    median((0..ROUNDS).map(|_| milliseconds(&work)).collect())
+}
+
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
@@ -83,12 +108,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 
 /// Box-Muller over a counter-based generator, so that the values do not depend on the thread count.
 fn normal_values(count: usize, std: f32) -> Vec<f32> {
-    let uniform = |i: u64| {
-        let mut x = i.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((x ^ (x >> 31)) >> 40) as f32 / (1u32 << 24) as f32
-    };
+    let uniform = |i: u64| (hash(i) >> 40) as f32 / (1u32 << 24) as f32;
     (0..count as u64)
         .into_par_iter()
         .map(|i| {
@@ -96,4 +116,11 @@ fn normal_values(count: usize, std: f32) -> Vec<f32> {
             std * radius * (std::f32::consts::TAU * uniform(2 * i + 1)).cos()
         })
         .collect()
+}
+
+fn hash(i: u64) -> u64 {
+    let mut x = i.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
 }

@@ -1,5 +1,7 @@
 //! Masks held against those of `torch.nn.utils.prune`.
 
+#![expect(clippy::unwrap_used, reason = "helpers of a test fail like the test")]
+
 use secateur::model::{Layer, Model, Tensor, layers_of};
 use secateur::prune::{Criterion, Cut, Granularity, LayerPlan, Plan, global, resolve};
 use secateur::stats::Statistics;

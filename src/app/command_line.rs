@@ -20,29 +20,28 @@ pub fn command_line(model: &Path, layers: &[Layer], plan: &Plan, plan_file: Opti
         let plan_text = plan_file.map_or_else(|| format!("{}.plan.json", stem(model)), |p| p.to_string_lossy().into());
         return Some(format!("secateur prune {model_text} --plan {} -o {output}", quoted(&plan_text)));
     }
-    let mut line = format!("secateur prune {model_text}");
+    let mut words = vec![format!("secateur prune {model_text}")];
     let prunable = layers.iter().filter(|l| l.prunability.is_prunable()).count();
     if changed.len() < prunable {
-        for (layer, _) in &changed {
-            line += &format!(" --include {}", quoted(&escaped(&layer.name)));
-        }
+        words.extend(changed.iter().map(|(layer, _)| format!("--include {}", quoted(&escaped(&layer.name)))));
     }
     if first.granularity == Granularity::Channel {
-        line += " --granularity channel";
-        line += match first.criterion {
-            Criterion::L1 => " --criterion l1",
-            Criterion::L2 => "",
-            Criterion::Linf => " --criterion linf",
-        };
+        words.push("--granularity channel".to_owned());
+        match first.criterion {
+            Criterion::L1 => words.push("--criterion l1".to_owned()),
+            Criterion::L2 => {}
+            Criterion::Linf => words.push("--criterion linf".to_owned()),
+        }
     }
-    line += &match first.cut {
-        Cut::None => String::new(),
-        Cut::Threshold(t) => format!(" --threshold {t}"),
-        Cut::Sigma(s) => format!(" --sigma {s}"),
-        Cut::Sparsity(p) => format!(" --sparsity {p}"),
-        Cut::Keep(k) => format!(" --keep {k}"),
-    };
-    Some(format!("{line} -o {output}"))
+    words.push(match first.cut {
+        Cut::None => return None,
+        Cut::Threshold(t) => format!("--threshold {t}"),
+        Cut::Sigma(s) => format!("--sigma {s}"),
+        Cut::Sparsity(p) => format!("--sparsity {p}"),
+        Cut::Keep(k) => format!("--keep {k}"),
+    });
+    words.push(format!("-o {output}"));
+    Some(words.join(" "))
 }
 
 fn stem(model: &Path) -> String {

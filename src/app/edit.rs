@@ -13,7 +13,7 @@ impl Session {
         let prunable = |&i: &usize| project.layers().get(i).is_some_and(|l| l.prunability.is_prunable());
         let free = |&i: &usize| !project.plan().layer(&project.layers()[i].name).locked;
         match target {
-            Target::Layer(index) => Some(*index).into_iter().filter(prunable).collect(),
+            Target::Layer(index) => Some(*index).filter(prunable).into_iter().collect(),
             Target::Selection if self.selection.len() == 1 => self.selection.iter().filter(prunable).collect(),
             Target::Selection => self.selection.iter().filter(prunable).filter(free).collect(),
             Target::All => (0..project.layers().len()).filter(prunable).filter(free).collect(),

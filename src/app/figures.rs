@@ -54,16 +54,17 @@ pub fn percent(share: f64, decimals: usize) -> String {
     format!("{:.decimals$} %", share * 100.0)
 }
 
-/// A weight magnitude with four significant digits, such as `0.0312` or `3.1e-6`.
+/// A weight magnitude with four significant digits, such as `0.03120` or `3.10e−6`.
 pub fn magnitude(x: f64) -> String {
     let size = x.abs();
+    let sign = if x < 0.0 { MINUS.to_string() } else { String::new() };
     if size == 0.0 {
         "0".to_owned()
-    } else if size < 1e-4 || size >= 1e5 {
-        format!("{x:.2e}")
-    } else {
+    } else if (1e-4..1e5).contains(&size) {
         let decimals = (3.0 - size.log10().floor()).clamp(0.0, 7.0) as usize;
-        format!("{x:.decimals$}")
+        format!("{sign}{size:.decimals$}")
+    } else {
+        format!("{sign}{size:.2e}").replace("e-", &format!("e{MINUS}"))
     }
 }
 
@@ -119,7 +120,7 @@ mod tests {
         assert_eq!(magnitude(0.031_24), "0.03124");
         assert_eq!(magnitude(1.5), "1.500");
         assert_eq!(magnitude(0.0), "0");
-        assert_eq!(magnitude(3.14e-7), "3.14e-7");
+        assert_eq!(magnitude(-3.14e-7), "\u{2212}3.14e\u{2212}7");
     }
 
     #[test]

@@ -35,4 +35,4 @@ pub use project::{Engine, Opened, Project, Thumbnail};
 pub use scoreboard::{Measured, Scoreboard};
 pub use selection::{SelectMode, Selection};
 pub use session::{Effect, JobView, Session, View};
-pub use settings::{CountScale, Recent, Settings, ThemeChoice, storage_folder};
+pub use settings::{CountScale, LayoutSizes, Recent, Settings, ThemeChoice, storage_folder};

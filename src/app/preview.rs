@@ -95,15 +95,13 @@ fn preview_layer(opened: &Opened, layer: &Layer, decision: &LayerPlan) -> LayerP
     }
     let mut plan = Plan::dense();
     plan.set(&layer.name, decision.clone());
-    match prune::resolve_with(&opened.model, std::slice::from_ref(layer), &plan, &opened.statistics) {
-        Ok(mask) => mask.layer(&layer.name).map_or(dense.clone(), |mask| LayerPreview {
-            kept: mask.kept,
-            zeros: mask.zeros,
-            line: Some(line(statistics, decision, mask.threshold)),
-            ..dense
-        }),
-        Err(error) => LayerPreview { problem: Some(error.to_string()), ..dense },
-    }
+    let mask = match prune::resolve_with(&opened.model, std::slice::from_ref(layer), &plan, &opened.statistics) {
+        Ok(mask) => mask,
+        Err(error) => return LayerPreview { problem: Some(error.to_string()), ..dense },
+    };
+    let Some(mask) = mask.layer(&layer.name) else { return dense };
+    let line = Some(line(statistics, decision, mask.threshold));
+    LayerPreview { kept: mask.kept, zeros: mask.zeros, line, ..dense }
 }
 
 /// Where the line stands on the score axis: where it was put, or else at the smallest score that stays.

@@ -5,6 +5,7 @@ use crate::formats::{self, FormatError};
 use crate::model::{Layer, Model, Prunability, layer_macs, layers_of};
 use crate::prune::Plan;
 use crate::stats::{HistogramScale, LayerStatistics, Statistics};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,21 +64,23 @@ impl Thumbnail {
 }
 
 impl Opened {
-    /// Opens a model file. `progress` is told layers read and layers in all.
+    /// Opens a model file. `progress` is told layers read and layers in all; if it breaks there is no result.
     ///
     /// # Errors
     /// [`FormatError`] if the file is no model that can be read.
-    pub fn open(path: &Path, progress: &dyn Fn(u64, u64)) -> Result<Self, FormatError> {
+    pub fn open(path: &Path, progress: &dyn Fn(u64, u64) -> ControlFlow<()>) -> Result<Option<Self>, FormatError> {
         formats::open(path).map(|model| Self::of_model(model, progress))
     }
 
-    /// Learns what there is to know of a model that is already in memory.
-    pub fn of_model(model: Model, progress: &dyn Fn(u64, u64)) -> Self {
+    /// Learns what there is to know of a model that is already in memory; none if `progress` breaks.
+    pub fn of_model(model: Model, progress: &dyn Fn(u64, u64) -> ControlFlow<()>) -> Option<Self> {
         let mut layers = layers_of(&model);
         let total = layers.len() as u64;
         let mut statistics = Statistics::default();
         for (done, layer) in layers.iter_mut().enumerate() {
-            progress(done as u64, total);
+            if progress(done as u64, total).is_break() {
+                return None;
+            }
             let Some(weight) = model.tensors.get(&layer.weight) else { continue };
             if layer.prunability.is_prunable() {
                 let read = LayerStatistics::of_layer(layer, weight);
@@ -91,14 +94,14 @@ impl Opened {
             layers.iter().map(|l| statistics.get(&l.name).map(|s| Thumbnail::of(s)).unwrap_or_default()).collect();
         let macs = layers.iter().map(|l| layer_macs(&model, l)).collect();
         let engine = ready(&model).map(Arc::new);
-        Self {
+        Some(Self {
             model: Arc::new(model),
             layers: layers.into(),
             statistics: Arc::new(statistics),
             thumbnails,
             macs,
             engine,
-        }
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use super::messages::Messages;
 use super::project::Project;
 use super::scoreboard::Scoreboard;
 use super::selection::Selection;
-use super::settings::Settings;
+use super::settings::{LayoutSizes, Settings};
 use super::work::{Report, Slots};
 use crate::data::Dataset;
 use crate::jobs::{Progress, Wake};
@@ -70,7 +70,7 @@ impl Session {
     /// # Errors
     /// If the operating system refuses the worker threads.
     pub fn new(storage: Option<PathBuf>, wake: &Wake) -> std::io::Result<Self> {
-        let settings = storage.as_ref().map(|s| Settings::load(&settings_path(s))).unwrap_or_default();
+        let settings = storage.as_ref().map(|s| Settings::load(&Settings::path(s))).unwrap_or_default();
         Ok(Self {
             project: None,
             data: None,
@@ -162,9 +162,9 @@ impl Session {
         }
     }
 
-    /// Remembers sizes of the window and its columns, in points.
-    pub const fn remember_layout(&mut self, window: (u32, u32)) {
-        self.settings.window_size = Some(window);
+    /// Remembers sizes of the window and its columns for the next start.
+    pub const fn remember_layout(&mut self, sizes: LayoutSizes) {
+        self.settings.layout = sizes;
     }
 
     /// Writes settings; called when the window closes and when they change.
@@ -172,7 +172,7 @@ impl Session {
         let Some(storage) = self.storage.clone() else { return };
         let settings = self.settings.clone();
         self.slots.settings.submit("Saving settings", move |job| {
-            let path = settings_path(&storage);
+            let path = Settings::path(&storage);
             if let Err(error) = settings.save(&path) {
                 job.send(Report::Failed(format!("The settings could not be saved ({error}): {}", path.display())));
             }
@@ -187,13 +187,7 @@ impl Session {
     }
 
     pub(super) fn show_project(&mut self, project: Project) {
-        let first = project
-            .layers()
-            .iter()
-            .enumerate()
-            .filter(|(_, l)| l.prunability.is_prunable())
-            .max_by_key(|&(i, l)| (l.nodes.len().min(1), std::cmp::Reverse(i)))
-            .map(|(i, _)| i);
+        let first = project.layers().iter().position(|l| l.prunability.is_prunable());
         self.scoreboard =
             Scoreboard { unavailable: project.opened.engine.as_ref().err().cloned(), ..Scoreboard::default() };
         self.project = Some(project);
@@ -214,8 +208,4 @@ impl Session {
     pub(super) fn history_mut(&mut self) -> Option<&mut History> {
         self.project.as_mut().map(|p| &mut p.history)
     }
-}
-
-fn settings_path(storage: &Path) -> PathBuf {
-    storage.join("settings.json")
 }

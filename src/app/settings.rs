@@ -39,6 +39,18 @@ pub struct Recent {
     pub data: Option<PathBuf>,
 }
 
+/// Sizes in points, as they were when the window was last closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LayoutSizes {
+    /// Width and height of the window.
+    pub window: Option<(u32, u32)>,
+    /// Width of the layer table; 0 means the default.
+    pub layers: u32,
+    /// Width of the inspector; 0 means the default.
+    pub inspector: u32,
+}
+
 /// What survives a restart apart from plans.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -55,16 +67,17 @@ pub struct Settings {
     pub count_scale: CountScale,
     /// Models opened before, newest first.
     pub recents: Vec<Recent>,
-    /// Window size in points when it was last closed.
-    pub window_size: Option<(u32, u32)>,
-    /// Width of the layer table in points; 0 means the default.
-    pub layers_width: u32,
-    /// Width of the inspector in points; 0 means the default.
-    pub inspector_width: u32,
+    /// Sizes of the window and its columns.
+    pub layout: LayoutSizes,
 }
 
 impl Settings {
     const RECENTS: usize = 12;
+
+    /// Where settings lie inside `storage`.
+    pub fn path(storage: &Path) -> PathBuf {
+        storage.join("settings.json")
+    }
 
     /// Puts a model in front of the recents.
     pub fn remember(&mut self, model: &Path, data: Option<&Path>) {

@@ -83,23 +83,21 @@ impl Slots {
 impl Session {
     pub(super) fn start_opening(&self, path: PathBuf) {
         let label = format!("Opening {}", name_of(&path));
-        self.slots.opening.submit(label, move |job| {
-            let progress = |done, total| job.progress(done, total);
-            job.send(match Opened::open(&path, &progress) {
-                Ok(opened) => Report::Opened(Box::new(opened)),
-                Err(error) => Report::Failed(error.to_string()),
-            });
+        self.slots.opening.submit(label, move |job| match Opened::open(&path, &|done, total| tell(job, done, total)) {
+            Ok(Some(opened)) => job.send(Report::Opened(Box::new(opened))),
+            Ok(None) => {}
+            Err(error) => job.send(Report::Failed(error.to_string())),
         });
     }
 
     pub(super) fn start_opening_sample(&self) {
-        self.slots.opening.submit("Opening the sample", |job| {
-            job.send(match samples::model() {
-                Ok(model) => {
-                    Report::Opened(Box::new(Opened::of_model(model, &|done, total| job.progress(done, total))))
+        self.slots.opening.submit("Opening the sample", |job| match samples::model() {
+            Ok(model) => {
+                if let Some(opened) = Opened::of_model(model, &|done, total| tell(job, done, total)) {
+                    job.send(Report::Opened(Box::new(opened)));
                 }
-                Err(error) => Report::Failed(error.to_string()),
-            });
+            }
+            Err(error) => job.send(Report::Failed(error.to_string())),
         });
         self.slots.data.submit("Opening Fashion-MNIST", |job| {
             job.send(match samples::dataset() {
@@ -170,6 +168,10 @@ impl Session {
             return self.slots.pruned.cancel();
         }
         let step = (!project.is_dragging()).then(|| project.history.current());
+        if project.plan().is_dense() {
+            self.slots.pruned.cancel();
+            return self.mirror_dense();
+        }
         if let (Some(step), Some(data)) = (step, &self.data) {
             let known = project.history.step(step).metrics.as_ref().filter(|m| m.data == data.fingerprint());
             if let Some(metrics) = known {
@@ -179,6 +181,13 @@ impl Session {
             }
         }
         self.start_measuring_pruned(step);
+    }
+
+    /// A plan that removes nothing needs no measurement of its own.
+    fn mirror_dense(&mut self) {
+        let Some(dense) = self.scoreboard.dense.value().cloned() else { return };
+        let step = self.project.as_ref().filter(|p| !p.is_dragging()).map(|p| p.history.current());
+        self.take_in_accuracy(self.ticket, step, dense);
     }
 
     fn start_measuring_pruned(&self, step: Option<StepId>) {
@@ -243,15 +252,10 @@ impl Session {
                 data: data.as_ref(),
                 path: &path,
             };
-            job.send(
-                match export::export(&request, &mut |done, total| {
-                    job.progress(done, total);
-                    if job.superseded() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                }) {
-                    Ok(report) => Report::Exported(Box::new(report)),
-                    Err(error) => Report::Failed(error.to_string()),
-                },
-            );
+            job.send(match export::export(&request, &mut |done, total| tell(job, done, total)) {
+                Ok(report) => Report::Exported(Box::new(report)),
+                Err(error) => Report::Failed(error.to_string()),
+            });
         });
     }
 
@@ -283,7 +287,12 @@ impl Session {
                     super::Scoreboard { unavailable: self.scoreboard.unavailable.take(), ..Default::default() };
                 self.start_measuring_all();
             }
-            Report::Dense(evaluation) => self.scoreboard.dense.set(evaluation),
+            Report::Dense(evaluation) => {
+                self.scoreboard.dense.set(evaluation);
+                if self.project.as_ref().is_some_and(|p| p.plan().is_dense()) {
+                    self.mirror_dense();
+                }
+            }
             Report::Pruned { ticket, step, evaluation } => self.take_in_accuracy(ticket, step, evaluation),
             Report::Sizes { ticket, sizes } => {
                 if ticket == self.ticket {
@@ -380,10 +389,15 @@ fn bind(opened: &Opened, plan: &Plan, dense: &exec::Bound) -> Result<exec::Bound
     dense.rebind(&pruned).map_err(|e| e.to_string())
 }
 
-fn watch(job: &JobContext<Report>, so_far: &Evaluation, report: impl Fn(Evaluation) -> Report) -> ControlFlow<()> {
-    job.progress(so_far.n as u64, so_far.total as u64);
-    job.send(report(so_far.clone()));
+/// Shows how far a job has come; breaks if it should stop.
+fn tell(job: &JobContext<Report>, done: u64, total: u64) -> ControlFlow<()> {
+    job.progress(done, total);
     if job.superseded() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+fn watch(job: &JobContext<Report>, so_far: &Evaluation, report: impl Fn(Evaluation) -> Report) -> ControlFlow<()> {
+    job.send(report(so_far.clone()));
+    tell(job, so_far.n as u64, so_far.total as u64)
 }
 
 fn report_failure(job: &JobContext<Report>, result: Result<Evaluation, EvalError>) {

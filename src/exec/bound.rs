@@ -134,9 +134,9 @@ impl Bound {
             }
         };
         outputs
-            .and_then(|mut outputs| match outputs.is_empty() {
-                true => candle_core::bail!("it computed nothing"),
-                false => Ok(outputs.swap_remove(0)),
+            .and_then(|outputs| match outputs.into_iter().next() {
+                Some(output) => Ok(output),
+                None => candle_core::bail!("it computed nothing"),
             })
             .map_err(|e| call.failed(e))
     }
@@ -169,13 +169,14 @@ fn prepare(program: &Program, step: &Step, constants: &[Tensor]) -> Result<Ready
     for &(stage, index) in &step.fused {
         let call = &program.0.calls[index];
         let held = held(index)?;
-        let resolved = match stage {
-            Stage::Norm => call.operator.affine(&Inputs(&held)).map(|norm| fusion.norm = Some(norm)),
-            Stage::Activation => call.operator.activation(&Inputs(&held)).map(|f| fusion.activation = f),
-            Stage::MaxPool => Ok(fusion.max_pool = call.operator.pool_window()),
-            Stage::Residual => Ok(()),
-        };
-        resolved.map_err(|e| call.failed(e))?;
+        match stage {
+            Stage::Norm => fusion.norm = Some(call.operator.affine(&Inputs(&held)).map_err(|e| call.failed(e))?),
+            Stage::Activation => {
+                fusion.activation = call.operator.activation(&Inputs(&held)).map_err(|e| call.failed(e))?;
+            }
+            Stage::MaxPool => fusion.max_pool = call.operator.pool_window(),
+            Stage::Residual => {}
+        }
     }
     let call = &program.0.calls[step.call];
     let held = held(step.call)?;

@@ -59,7 +59,7 @@ pub enum ExecError {
         /// Operator type.
         op: String,
         /// What Candle or the kernel reported.
-        source: candle_core::Error,
+        source: Box<candle_core::Error>,
     },
     /// A parameter was given another shape than it has.
     #[error("parameter `{name}` has shape {expected:?}, got {actual:?}")]
@@ -73,10 +73,16 @@ pub enum ExecError {
     },
     /// Moving data in or out failed.
     #[error("tensor data could not be converted: {0}")]
-    Candle(#[from] candle_core::Error),
+    Candle(Box<candle_core::Error>),
     /// Result data did not form a tensor.
     #[error(transparent)]
     Tensor(#[from] crate::model::TensorError),
+}
+
+impl From<candle_core::Error> for ExecError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Candle(Box::new(error))
+    }
 }
 
 fn describe_unsupported(nodes: &[UnsupportedNode]) -> String {

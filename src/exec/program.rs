@@ -6,7 +6,7 @@ use crate::model::{Attribute, Fact, Graph, Model, Tensor, ValueId};
 use std::sync::Arc;
 
 /// A named input or output of a program.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
     /// Name in the graph.
     pub name: String,
@@ -48,7 +48,7 @@ pub(super) struct Call {
 impl Call {
     /// Names the node in an error of Candle or a kernel.
     pub fn failed(&self, source: candle_core::Error) -> ExecError {
-        ExecError::Node { node: self.label.clone(), op: self.op.clone(), source }
+        ExecError::Node { node: self.label.clone(), op: self.op.clone(), source: Box::new(source) }
     }
 }
 

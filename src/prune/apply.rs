@@ -13,13 +13,17 @@ use rayon::prelude::*;
 /// other tensors share their bytes with `model`. Biases are left alone. The mask must have been resolved
 /// for this model; entries for layers that are not in `layers` are passed over.
 pub fn apply(model: &Model, layers: &[Layer], mask: &Mask) -> Model {
+    let zeroed: Vec<(&str, Tensor)> = layers
+        .par_iter()
+        .filter_map(|layer| {
+            let weight = model.tensors.get(&layer.weight)?;
+            let zeroed = apply_to_tensor(mask.layer(&layer.name)?, layer, weight)?;
+            Some((layer.weight.as_str(), zeroed))
+        })
+        .collect();
     let mut masked = model.clone();
-    for layer in layers {
-        let Some(layer_mask) = mask.layer(&layer.name) else { continue };
-        let Some(weight) = masked.tensors.get_mut(&layer.weight) else { continue };
-        if let Some(zeroed) = apply_to_tensor(layer_mask, layer, weight) {
-            *weight = zeroed;
-        }
+    for (name, weight) in zeroed {
+        masked.tensors.insert(name.to_owned(), weight);
     }
     masked
 }

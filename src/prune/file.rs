@@ -69,7 +69,7 @@ pub fn write_plan(plan: &Plan, path: &Path) -> Result<(), PlanFileError> {
     let text = if is_toml {
         toml::to_string_pretty(plan).map_err(io::Error::other)
     } else {
-        serde_json::to_string_pretty(plan).map(|json| json + "\n").map_err(io::Error::other)
+        serde_json::to_string_pretty(plan).map(|json| format!("{json}\n")).map_err(io::Error::other)
     };
     let text = text.map_err(refused)?;
     write_atomically(path, |file| file.write_all(text.as_bytes())).map_err(refused)?;

@@ -2,18 +2,23 @@ use super::float::{Float, FloatVisitor, with_float};
 use super::vectorize::{Kernel, vectorized};
 use crate::model::Tensor;
 use rayon::prelude::*;
+use std::ops::Range;
 
-/// Elements of a row that a worker takes at once, unless a single channel has more.
-const STRIPE: usize = 4096;
-/// Elements that a worker takes at once, unless a single row of a stripe has more.
-const TASK: usize = 1 << 18;
-/// Independent sums within a channel; fixed, so that every machine adds in the same order.
-const LANES: usize = 8;
+/// Elements of a row whose sums stay in the first-level cache.
+const STRIPE: usize = 512;
+/// Elements that a worker takes at once, unless a single channel of a row has more.
+const TASK: usize = 1 << 17;
+/// Elements of a channel that lie together from which on they are summed as a run, not side by side.
+const RUN: usize = 64;
+/// Rows that are summed side by side before the next stretch of columns.
+const ROWS: usize = 8;
+/// Independent sums within a run; fixed, so that every machine adds in the same order.
+const LANES: usize = 16;
 
 /// Norms of the slices of a weight along one axis: one entry per output channel or neuron.
 ///
 /// Sums are taken in f64 in a fixed order, so that the result has the same bytes on any number of
-/// threads. A channel with a weight that is not a number has norms that are not, but for `linf`.
+/// threads. A channel with a weight that is not a number has norms that are not.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChannelScores {
     /// Sum of magnitudes.
@@ -74,6 +79,7 @@ struct Layout {
     inner: usize,
 }
 
+/// Sums of one channel.
 #[derive(Clone, Copy, Default)]
 struct Sums {
     abs: f64,
@@ -83,10 +89,20 @@ struct Sums {
 }
 
 impl Sums {
+    /// Replaces sums over weights that are not finite, whose values are not to be trusted.
+    fn of<F: Float>(abs: f64, squares: f64, most: F::Key, zeros: usize) -> Self {
+        if most <= F::LAST_FINITE {
+            return Self { abs, squares, max: F::magnitude(most), zeros };
+        }
+        let all = if most > F::LAST_NUMBER { f64::NAN } else { f64::INFINITY };
+        Self { abs: all, squares: all, max: all, zeros }
+    }
+
     fn add(&mut self, other: &Self) {
         self.abs += other.abs;
         self.squares += other.squares;
-        self.max = self.max.max(other.max);
+        let unordered = self.max.is_nan() || other.max.is_nan();
+        self.max = if unordered { f64::NAN } else { self.max.max(other.max) };
         self.zeros += other.zeros;
     }
 }
@@ -97,7 +113,7 @@ fn sums<F: Float>(elements: &[F::Raw], layout: Layout) -> Vec<Sums> {
     if elements.is_empty() {
         return vec![Sums::default(); channels];
     }
-    let stripe = (STRIPE / inner).clamp(1, channels);
+    let stripe = (if outer == 1 { TASK } else { STRIPE } / inner).clamp(1, channels);
     let block = (TASK / (stripe * inner)).clamp(1, outer);
     let (stripes, blocks) = (channels.div_ceil(stripe), outer.div_ceil(block));
     let tasks: Vec<Vec<Sums>> = (0..stripes * blocks)
@@ -105,13 +121,11 @@ fn sums<F: Float>(elements: &[F::Raw], layout: Layout) -> Vec<Sums> {
         .map(|task| {
             let channels = (task / blocks * stripe)..((task / blocks + 1) * stripe).min(channels);
             let rows = (task % blocks * block)..((task % blocks + 1) * block).min(outer);
-            let mut sums = vec![Sums::default(); channels.len()];
-            for row in rows {
-                let start = (row * layout.channels + channels.start) * inner;
-                let elements = &elements[start..start + channels.len() * inner];
-                vectorized(RowTask::<F> { elements, inner, sums: &mut sums });
+            if inner >= RUN {
+                vectorized(RunTask::<F> { elements, layout, channels, rows })
+            } else {
+                vectorized(ColumnTask::<F> { elements, layout, channels, rows })
             }
-            sums
         })
         .collect();
     let mut all = Vec::with_capacity(channels);
@@ -127,46 +141,125 @@ fn sums<F: Float>(elements: &[F::Raw], layout: Layout) -> Vec<Sums> {
     all
 }
 
-/// Adds one row of a stripe: `inner` elements for each channel.
-struct RowTask<'a, F: Float> {
-    elements: &'a [F::Raw],
-    inner: usize,
-    sums: &'a mut [Sums],
-}
-
-impl<F: Float> Kernel for RowTask<'_, F> {
-    type Output = ();
-
-    #[expect(clippy::inline_always, reason = "must be compiled into each vector width's caller")]
-    #[inline(always)]
-    fn run(self) {
-        for (run, sum) in self.elements.chunks_exact(self.inner).zip(self.sums) {
-            let mut lanes = [Sums::default(); LANES];
-            let (groups, rest) = run.as_chunks::<LANES>();
-            for group in groups {
-                for (lane, &raw) in lanes.iter_mut().zip(group) {
-                    add_element::<F>(lane, raw);
-                }
-            }
-            for (lane, &raw) in lanes.iter_mut().zip(rest) {
-                add_element::<F>(lane, raw);
-            }
-            for lane in &lanes {
-                sum.add(lane);
-            }
-        }
+impl Layout {
+    /// The part of a row that holds `channels`.
+    fn slice<'a, T>(&self, elements: &'a [T], row: usize, channels: &Range<usize>) -> &'a [T] {
+        let start = row * self.channels;
+        &elements[(start + channels.start) * self.inner..(start + channels.end) * self.inner]
     }
 }
 
-#[expect(clippy::inline_always, reason = "must be compiled into each vector width's caller")]
-#[inline(always)]
-fn add_element<F: Float>(sum: &mut Sums, raw: F::Raw) {
-    let key = F::key(raw);
-    let magnitude = if key > F::LAST_NUMBER { f64::NAN } else { F::magnitude(key) };
-    sum.abs += magnitude;
-    sum.squares += magnitude * magnitude;
-    sum.max = sum.max.max(magnitude);
-    sum.zeros += usize::from(key == F::ZERO);
+/// Sums over neighbouring elements, one per lane.
+struct Lanes<F: Float> {
+    abs: [f64; LANES],
+    squares: [f64; LANES],
+    most: [F::Key; LANES],
+    zeros: [u32; LANES],
+}
+
+impl<F: Float> Clone for Lanes<F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: Float> Copy for Lanes<F> {}
+
+impl<F: Float> Lanes<F> {
+    const EMPTY: Self = Self { abs: [0.0; LANES], squares: [0.0; LANES], most: [F::ZERO; LANES], zeros: [0; LANES] };
+
+    /// Adds at most [`LANES`] elements, one to each lane.
+    #[expect(clippy::inline_always, reason = "must be compiled into each vector width's caller")]
+    #[inline(always)]
+    fn add(&mut self, elements: &[F::Raw]) {
+        for (lane, &raw) in elements.iter().enumerate() {
+            let (key, value) = (F::key(raw), F::value(raw));
+            self.abs[lane] += value.abs();
+            self.squares[lane] += value * value;
+            self.most[lane] = self.most[lane].max(key);
+            self.zeros[lane] += u32::from(key == F::ZERO);
+        }
+    }
+
+    fn lane(&self, lane: usize) -> Sums {
+        Sums::of::<F>(self.abs[lane], self.squares[lane], self.most[lane], self.zeros[lane] as usize)
+    }
+}
+
+/// Channels whose elements lie together in long runs: each run is summed by itself.
+struct RunTask<'a, F: Float> {
+    elements: &'a [F::Raw],
+    layout: Layout,
+    channels: Range<usize>,
+    rows: Range<usize>,
+}
+
+impl<F: Float> Kernel for RunTask<'_, F> {
+    type Output = Vec<Sums>;
+
+    #[expect(clippy::inline_always, reason = "must be compiled into each vector width's caller")]
+    #[inline(always)]
+    fn run(self) -> Vec<Sums> {
+        let mut sums = vec![Sums::default(); self.channels.len()];
+        for row in self.rows {
+            let elements = self.layout.slice(self.elements, row, &self.channels);
+            for (run, sum) in elements.chunks_exact(self.layout.inner).zip(&mut sums) {
+                let mut lanes = Lanes::<F>::EMPTY;
+                let (groups, rest) = run.as_chunks::<LANES>();
+                for group in groups {
+                    lanes.add(group);
+                }
+                lanes.add(rest);
+                for lane in 0..LANES {
+                    sum.add(&lanes.lane(lane));
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// Channels whose elements lie side by side: every position of a row has its own sums.
+struct ColumnTask<'a, F: Float> {
+    elements: &'a [F::Raw],
+    layout: Layout,
+    channels: Range<usize>,
+    rows: Range<usize>,
+}
+
+impl<F: Float> Kernel for ColumnTask<'_, F> {
+    type Output = Vec<Sums>;
+
+    #[expect(clippy::inline_always, reason = "must be compiled into each vector width's caller")]
+    #[inline(always)]
+    fn run(self) -> Vec<Sums> {
+        let inner = self.layout.inner;
+        let width = self.channels.len() * inner;
+        let mut positions = vec![Lanes::<F>::EMPTY; width.div_ceil(LANES)];
+        let mut rows = self.rows;
+        while !rows.is_empty() {
+            let some = rows.start..rows.end.min(rows.start + ROWS);
+            rows.start = some.end;
+            for (index, position) in positions.iter_mut().enumerate() {
+                // A copy, so that the sums stay in registers from row to row.
+                let mut lanes = *position;
+                for row in some.clone() {
+                    let elements = self.layout.slice(self.elements, row, &self.channels);
+                    match elements[index * LANES..].first_chunk::<LANES>() {
+                        Some(group) => lanes.add(group),
+                        None => lanes.add(&elements[index * LANES..]),
+                    }
+                }
+                *position = lanes;
+            }
+        }
+        let sums = positions.iter().flat_map(|lanes| (0..LANES).map(|lane| lanes.lane(lane))).take(width);
+        let mut channels = vec![Sums::default(); self.channels.len()];
+        for (position, sum) in sums.enumerate() {
+            channels[position / inner].add(&sum);
+        }
+        channels
+    }
 }
 
 #[cfg(test)]

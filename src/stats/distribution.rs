@@ -1,6 +1,6 @@
 use super::float::{Float, FloatVisitor, Single, with_float};
 use super::grid::Grid;
-use super::scan::{Moments, scan};
+use super::scan::{BucketCounts, Moments, Scan, scan};
 use crate::model::Tensor;
 
 /// How many weights have a magnitude below a threshold, as far as buckets can tell.
@@ -85,30 +85,33 @@ impl Distribution {
     }
 
     fn of_elements<F: Float>(elements: &[F::Raw]) -> Self {
-        let mut scan = scan::<F>(elements);
-        scan.counts[0] -= scan.moments.zeros;
-        scan.counts[usize::from(F::GRID.infinity())] = scan.moments.infinities;
-        Self::of_counts(F::GRID, F::ON_EDGES, scan.moments, &scan.counts)
+        let Scan { mut counts, moments } = scan::<F>(elements);
+        if moments.zeros > 0 {
+            counts.counts[0] -= moments.zeros;
+        }
+        Self::of_counts(F::GRID, F::ON_EDGES, moments, &counts)
     }
 
-    fn of_counts(grid: Grid, on_edges: bool, moments: Moments, counts: &[u64]) -> Self {
-        let used = counts.iter().filter(|&&n| n > 0).count();
-        let (mut buckets, mut cumulative) = (Vec::with_capacity(used), Vec::with_capacity(used));
+    /// From counts of finite, non-zero weights.
+    fn of_counts(grid: Grid, on_edges: bool, moments: Moments, counts: &BucketCounts) -> Self {
+        let used = || counts.counts.iter().enumerate().filter(|&(_, &count)| count > 0);
+        let len = used().count() + usize::from(moments.infinities > 0);
+        let (mut buckets, mut cumulative) = (Vec::with_capacity(len), Vec::with_capacity(len));
         let mut total = moments.zeros as usize;
-        for (bucket, &n) in counts.iter().enumerate().filter(|&(_, &n)| n > 0) {
-            total += n as usize;
-            buckets.push(bucket as u16);
+        let mut subnormals = 0;
+        for (index, &count) in used() {
+            let bucket = (counts.first + index) as u16;
+            total += count as usize;
+            subnormals += if bucket < grid.first_normal() { count as usize } else { 0 };
+            buckets.push(bucket);
             cumulative.push(total);
         }
-        let subnormals = counts[..usize::from(grid.first_normal())].iter().sum::<u64>() as usize;
-        Self {
-            grid,
-            on_edges,
-            moments,
-            subnormals,
-            buckets: buckets.into_boxed_slice(),
-            cumulative: cumulative.into_boxed_slice(),
+        if moments.infinities > 0 {
+            buckets.push(grid.infinity());
+            cumulative.push(total + moments.infinities as usize);
         }
+        let (buckets, cumulative) = (buckets.into_boxed_slice(), cumulative.into_boxed_slice());
+        Self { grid, on_edges, moments, subnormals, buckets, cumulative }
     }
 
     /// The distribution of all weights of `parts` together.
@@ -118,7 +121,7 @@ impl Distribution {
         let grid = if all_half { Grid::Half } else { Grid::Single };
         let mut on_edges = true;
         let mut moments = Moments::default();
-        let mut counts = vec![0u64; Grid::BUCKETS];
+        let mut counts = BucketCounts { first: 0, counts: vec![0; Grid::BUCKETS] };
         for part in parts {
             moments.add(&part.moments);
             on_edges &= part.on_edges && part.grid == grid;
@@ -130,10 +133,12 @@ impl Distribution {
                     // Only halves are regrouped, and each is the lower edge of its bucket.
                     Single::bucket((part.grid.edge(bucket) as f32).to_bits())
                 };
-                counts[usize::from(target)] += (through - below) as u64;
+                counts.counts[usize::from(target)] += (through - below) as u64;
                 below = through;
             }
         }
+        // Kept apart from the finite ones in the moments, which add them again.
+        counts.counts[usize::from(grid.infinity())] = 0;
         Self::of_counts(grid, on_edges, moments, &counts)
     }
 
@@ -251,9 +256,7 @@ impl Distribution {
     }
 
     /// A magnitude that at most `fraction` of the numbers are below: the lower edge of the bucket of
-    /// that rank, so up to 0.8 % low; 0 for an empty distribution. See [`kth_magnitude`] for exact ranks.
-    ///
-    /// [`kth_magnitude`]: super::kth_magnitude
+    /// that rank, so up to 0.8 % low; 0 for an empty distribution. [`Distribution::kth_magnitude`] is exact.
     pub fn quantile(&self, fraction: f64) -> f64 {
         let rank = (fraction.clamp(0.0, 1.0) * self.numbers() as f64) as usize;
         self.bucket_of_rank(rank.min(self.numbers().saturating_sub(1))).map_or(0.0, |bucket| bucket.lo)

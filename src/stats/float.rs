@@ -9,9 +9,6 @@ use bytemuck::Pod;
 use float8::{F8E4M3, F8E5M2};
 use half::f16;
 
-/// Sign in a 16-bit code.
-const SIGN: u16 = 0x8000;
-
 /// One float format. Markers implement it; values stay raw little-endian bytes, aligned or not.
 pub trait Float: Send + Sync + 'static {
     /// Bytes of one element.
@@ -43,12 +40,8 @@ pub trait Float: Send + Sync + 'static {
     /// Bucket of a key in [`Float::GRID`].
     fn bucket(key: Self::Key) -> u16;
 
-    /// What the one pass counts by: cheaper to get than a bucket, and of one bucket only.
+    /// What the one pass counts by: the bucket, or with 0x8000 added, whichever is cheaper to get.
     fn code(raw: Self::Raw) -> u16;
-    /// All codes of the numbers in a bucket.
-    fn codes(bucket: u16) -> [Option<u16>; 2] {
-        [Some(bucket), Some(bucket | SIGN)]
-    }
 
     /// Elements of a tensor of this format.
     fn elements(tensor: &Tensor) -> &[Self::Raw] {

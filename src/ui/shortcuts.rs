@@ -7,9 +7,9 @@ pub fn parse(text: &str) -> Option<KeyboardShortcut> {
     let mut key = None;
     for part in text.split('+').filter(|p| !p.is_empty()) {
         match part {
-            "Ctrl" => modifiers = modifiers | Modifiers::COMMAND,
-            "Shift" => modifiers = modifiers | Modifiers::SHIFT,
-            "Alt" => modifiers = modifiers | Modifiers::ALT,
+            "Ctrl" => modifiers |= Modifiers::COMMAND,
+            "Shift" => modifiers |= Modifiers::SHIFT,
+            "Alt" => modifiers |= Modifiers::ALT,
             name => key = Key::from_name(name),
         }
     }
@@ -31,14 +31,14 @@ pub fn pressed(ctx: &Context, session: &Session) -> Vec<Command> {
     let typing = ctx.text_edit_focused();
     entries
         .into_iter()
-        .filter(|(shortcut, _)| !(typing && edits_text(shortcut)))
+        .filter(|(shortcut, _)| !(typing && edits_text(*shortcut)))
         .filter(|(shortcut, _)| ctx.input_mut(|i| i.consume_shortcut(shortcut)))
         .map(|(_, command)| command)
         .filter(|command| session.is_enabled(command))
         .collect()
 }
 
-fn edits_text(shortcut: &KeyboardShortcut) -> bool {
+fn edits_text(shortcut: KeyboardShortcut) -> bool {
     matches!(shortcut.logical_key, Key::A | Key::Z | Key::Backspace | Key::ArrowUp | Key::ArrowDown)
 }
 

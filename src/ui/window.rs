@@ -1,7 +1,7 @@
 use super::dialogs::Dialogs;
 use super::overlays::{self, OverlayState};
 use super::{Scene, panels, shortcuts, theme};
-use crate::app::{Command, Effect, Session, ThemeChoice, storage_folder};
+use crate::app::{Command, Effect, LayoutSizes, Session, Settings, ThemeChoice, storage_folder};
 use eframe::Frame as EframeFrame;
 use egui::{CentralPanel, Context, Frame, Margin, Panel, ThemePreference, Ui, ViewportCommand, vec2};
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ pub fn run(model: Option<PathBuf>) -> eframe::Result {
     let storage = storage_folder();
     let size = storage
         .as_ref()
-        .and_then(|s| crate::app::Settings::load(&s.join("settings.json")).window_size)
+        .and_then(|s| Settings::load(&Settings::path(s)).layout.window)
         .map_or(USUAL_WINDOW, |(w, h)| [(w as f32).max(SMALLEST_WINDOW[0]), (h as f32).max(SMALLEST_WINDOW[1])]);
     let viewport = egui::ViewportBuilder::default()
         .with_title("Secateur")
@@ -84,8 +84,8 @@ impl Window {
         self.commands.extend(overlays::dropped_files(&ctx));
         self.commands.extend(self.dialogs.answer());
         let mut scene = Scene::new(ui, &self.session, &mut self.commands);
-        let scoreboard_top = layout(ui, &mut scene);
-        overlays::toasts(&ctx, scoreboard_top, &mut scene);
+        let laid_out = layout(ui, &mut scene);
+        overlays::toasts(&ctx, laid_out.scoreboard_top, &mut scene);
         overlays::overlay(&ctx, &mut self.overlays, &mut scene);
         overlays::drop_target(&ctx);
         let commands = std::mem::take(&mut self.commands);
@@ -93,6 +93,7 @@ impl Window {
             ctx.request_repaint();
         }
         self.session.dispatch_all(commands);
+        self.session.remember_layout(laid_out.sizes);
         for effect in self.session.take_effects() {
             self.carry_out(effect, ui);
         }
@@ -129,8 +130,6 @@ impl Window {
 impl eframe::App for Window {
     fn ui(&mut self, ui: &mut Ui, _: &mut EframeFrame) {
         self.show(ui);
-        let size = ui.ctx().content_rect().size();
-        self.session.remember_layout((size.x as u32, size.y as u32));
     }
 
     fn on_exit(&mut self, _: Option<&eframe::glow::Context>) {
@@ -143,9 +142,16 @@ impl eframe::App for Window {
     }
 }
 
-/// Panels are parted by one line each; returns where the scoreboard begins.
-fn layout(ui: &mut Ui, scene: &mut Scene<'_>) -> f32 {
+struct LaidOut {
+    scoreboard_top: f32,
+    sizes: LayoutSizes,
+}
+
+/// Panels are parted by one line each.
+fn layout(ui: &mut Ui, scene: &mut Scene<'_>) -> LaidOut {
     let width = ui.available_width();
+    let remembered = scene.session.settings().layout;
+    let or = |remembered: u32, usual: f32| if remembered > 0 { remembered as f32 } else { usual };
     let frame = Frame::new().fill(scene.t.panel);
     let padded = |x: i8, y: i8| frame.inner_margin(Margin::symmetric(x, y));
     Panel::top("top bar")
@@ -163,13 +169,13 @@ fn layout(ui: &mut Ui, scene: &mut Scene<'_>) -> f32 {
         .resizable(false)
         .frame(padded(16, 14))
         .show(ui, |ui| panels::scoreboard(ui, scene));
-    Panel::left("layers")
-        .default_size((width * 0.265).clamp(290.0, 380.0))
+    let layers = Panel::left("layers")
+        .default_size(or(remembered.layers, (width * 0.265).clamp(290.0, 380.0)))
         .size_range(260.0..=560.0)
         .frame(frame)
         .show(ui, |ui| panels::layer_table(ui, scene));
-    Panel::right("inspector")
-        .default_size((width * 0.2).clamp(248.0, 300.0))
+    let inspector = Panel::right("inspector")
+        .default_size(or(remembered.inspector, (width * 0.2).clamp(248.0, 300.0)))
         .size_range(236.0..=420.0)
         .frame(padded(16, 0))
         .show(ui, |ui| panels::inspector(ui, scene));
@@ -177,5 +183,13 @@ fn layout(ui: &mut Ui, scene: &mut Scene<'_>) -> f32 {
         ui.set_min_size(vec2(120.0, 120.0));
         panels::center(ui, scene);
     });
-    scoreboard.response.rect.top()
+    let window = ui.ctx().content_rect().size();
+    LaidOut {
+        scoreboard_top: scoreboard.response.rect.top(),
+        sizes: LayoutSizes {
+            window: Some((window.x as u32, window.y as u32)),
+            layers: layers.response.rect.width() as u32,
+            inspector: inspector.response.rect.width() as u32,
+        },
+    }
 }

@@ -119,7 +119,9 @@ impl Activation {
         macro_rules! go {
             ($f:expr) => {{
                 let f = $f;
-                values.iter_mut().for_each(|v| *v = f(*v));
+                for v in values.iter_mut() {
+                    *v = f(*v);
+                }
             }};
         }
         if self != Self::Identity {

@@ -171,7 +171,7 @@ impl Convolution {
                         for i in 0..images {
                             for o in 0..outputs {
                                 let channel = group * outputs + o;
-                                let source = &mut product[o * count + i * plane..][..plane];
+                                let source = &product[o * count + i * plane..][..plane];
                                 let target = &mut out[i * image_out + channel * plane_out..][..plane_out];
                                 let at = ((first + i) * self.outputs + channel) * plane;
                                 self.finish_plane(source, target, channel, at, epilogue, pooling);
@@ -186,7 +186,7 @@ impl Convolution {
     /// Adds bias and residual, applies the activation and pools one plane of the product into `target`.
     fn finish_plane(
         &self,
-        source: &mut [f32],
+        source: &[f32],
         target: &mut [f32],
         channel: usize,
         at: usize,

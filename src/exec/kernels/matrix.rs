@@ -17,6 +17,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The transposed view.
+    #[must_use]
     pub const fn t(self) -> Self {
         Self {
             data: self.data,

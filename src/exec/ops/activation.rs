@@ -4,36 +4,36 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
-    ("Abs", |_| fixed(Activation::Abs)),
-    ("Clip", Clip::build),
+    ("Abs", |_| Ok(fixed(Activation::Abs))),
+    ("Clip", |c| Ok(Clip::build(c))),
     ("Dropout", dropout),
-    ("Elu", |c| fixed(Activation::Elu(c.node.float("alpha", 1.0)))),
-    ("Erf", |_| fixed(Activation::Erf)),
-    ("Exp", |_| fixed(Activation::Exp)),
+    ("Elu", |c| Ok(fixed(Activation::Elu(c.node.float("alpha", 1.0))))),
+    ("Erf", |_| Ok(fixed(Activation::Erf))),
+    ("Exp", |_| Ok(fixed(Activation::Exp))),
     ("Gelu", |c| {
         let tanh = c.node.string("approximate") == Some("tanh");
-        fixed(if tanh { Activation::GeluTanh } else { Activation::Gelu })
+        Ok(fixed(if tanh { Activation::GeluTanh } else { Activation::Gelu }))
     }),
-    ("HardSigmoid", |c| fixed(Activation::HardSigmoid(c.node.float("alpha", 0.2), c.node.float("beta", 0.5)))),
-    ("HardSwish", |_| fixed(Activation::HardSwish)),
-    ("Identity", |_| fixed(Activation::Identity)),
-    ("LeakyRelu", |c| fixed(Activation::LeakyRelu(c.node.float("alpha", 0.01)))),
-    ("Log", |_| fixed(Activation::Log)),
-    ("Mish", |_| fixed(Activation::Mish)),
-    ("Neg", |_| fixed(Activation::Neg)),
+    ("HardSigmoid", |c| Ok(fixed(Activation::HardSigmoid(c.node.float("alpha", 0.2), c.node.float("beta", 0.5))))),
+    ("HardSwish", |_| Ok(fixed(Activation::HardSwish))),
+    ("Identity", |_| Ok(fixed(Activation::Identity))),
+    ("LeakyRelu", |c| Ok(fixed(Activation::LeakyRelu(c.node.float("alpha", 0.01))))),
+    ("Log", |_| Ok(fixed(Activation::Log))),
+    ("Mish", |_| Ok(fixed(Activation::Mish))),
+    ("Neg", |_| Ok(fixed(Activation::Neg))),
     ("PRelu", |_| Ok(Arc::new(PRelu))),
-    ("Reciprocal", |_| fixed(Activation::Reciprocal)),
-    ("Relu", |_| fixed(Activation::Relu)),
+    ("Reciprocal", |_| Ok(fixed(Activation::Reciprocal))),
+    ("Relu", |_| Ok(fixed(Activation::Relu))),
     ("Selu", |c| {
         let (alpha, gamma) = (c.node.float("alpha", 1.673_263_2), c.node.float("gamma", 1.050_701));
-        fixed(Activation::Selu(alpha, gamma))
+        Ok(fixed(Activation::Selu(alpha, gamma)))
     }),
-    ("Sigmoid", |_| fixed(Activation::Sigmoid)),
-    ("Silu", |_| fixed(Activation::Silu)),
-    ("Softplus", |_| fixed(Activation::Softplus)),
-    ("Softsign", |_| fixed(Activation::Softsign)),
-    ("Sqrt", |_| fixed(Activation::Sqrt)),
-    ("Tanh", |_| fixed(Activation::Tanh)),
+    ("Sigmoid", |_| Ok(fixed(Activation::Sigmoid))),
+    ("Silu", |_| Ok(fixed(Activation::Silu))),
+    ("Softplus", |_| Ok(fixed(Activation::Softplus))),
+    ("Softsign", |_| Ok(fixed(Activation::Softsign))),
+    ("Sqrt", |_| Ok(fixed(Activation::Sqrt))),
+    ("Tanh", |_| Ok(fixed(Activation::Tanh))),
 ];
 
 /// A function whose numbers are attributes.
@@ -42,16 +42,16 @@ struct Fixed(Activation);
 
 type Built = std::result::Result<Arc<dyn Operator>, String>;
 
-fn fixed(activation: Activation) -> Built {
-    Ok(Arc::new(Fixed(activation)))
+fn fixed(activation: Activation) -> Arc<dyn Operator> {
+    Arc::new(Fixed(activation))
 }
 
 /// Dropout passes its input through: exported graphs describe inference.
 fn dropout(context: &NodeContext<'_>) -> Built {
-    let trains = context.node.input(2).and_then(|id| context.model.initializer(id)).map(|t| t.to_i64());
+    let trains = context.node.input(2).and_then(|id| context.model.initializer(id)).map(crate::model::Tensor::to_i64);
     match trains.as_deref() {
         Some([flag]) if *flag != 0 => Err("training_mode is on".to_owned()),
-        _ => fixed(Activation::Identity),
+        _ => Ok(fixed(Activation::Identity)),
     }
 }
 
@@ -77,9 +77,9 @@ struct Clip {
 }
 
 impl Clip {
-    fn build(context: &NodeContext<'_>) -> Built {
+    fn build(context: &NodeContext<'_>) -> Arc<dyn Operator> {
         let node = context.node;
-        Ok(Arc::new(Self { lower: node.float("min", f32::NEG_INFINITY), upper: node.float("max", f32::INFINITY) }))
+        Arc::new(Self { lower: node.float("min", f32::NEG_INFINITY), upper: node.float("max", f32::INFINITY) })
     }
 }
 

@@ -33,14 +33,14 @@ impl BatchNorm {
 
     /// Running statistics moved towards those of a batch: `momentum` is the share that stays, and the
     /// variance is the unbiased one, as in PyTorch.
-    fn moved(&self, running: &Tensor, batch: &[f32], correction: f32) -> Result<Tensor> {
+    fn moved(self, running: &Tensor, batch: &[f32], correction: f32) -> Result<Tensor> {
         let old = running.flatten_all()?.to_vec1::<f32>()?;
         let keep = self.momentum;
         let new = old.iter().zip(batch).map(|(&o, &b)| keep * o + (1.0 - keep) * (b * correction)).collect();
         custom::tensor(new, running.shape())
     }
 
-    fn in_batch_mode(&self, inputs: &Inputs<'_>, pass: &mut Pass) -> Result<Tensor> {
+    fn in_batch_mode(self, inputs: &Inputs<'_>, pass: &mut Pass) -> Result<Tensor> {
         let x = inputs.required(0)?.contiguous()?;
         let (gamma, beta) = (inputs.required(1)?.contiguous()?, inputs.required(2)?.contiguous()?);
         let channels = Self::channels(x.dims(), gamma.elem_count())?;
@@ -56,7 +56,7 @@ impl BatchNorm {
         x.apply_op3(&gamma, &beta, Normalise { channels, statistics, inverse })
     }
 
-    fn in_running_mode(&self, inputs: &Inputs<'_>) -> Result<Tensor> {
+    fn in_running_mode(self, inputs: &Inputs<'_>) -> Result<Tensor> {
         let x = inputs.required(0)?;
         let mut shape = vec![1; x.rank()];
         if let Some(channels) = shape.get_mut(1) {

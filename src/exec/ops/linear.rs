@@ -5,7 +5,7 @@ use crate::exec::kernels::linear::Linear;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
 
-pub(super) const OPERATORS: &[(&str, Build)] = &[("Gemm", Gemm::build), ("MatMul", MatMul::build)];
+pub(super) const OPERATORS: &[(&str, Build)] = &[("Gemm", |c| Ok(Gemm::build(c))), ("MatMul", MatMul::build)];
 
 /// Scales the rows of a weight by a fused normalisation, and returns the bias that goes with it.
 ///
@@ -199,7 +199,7 @@ struct Gemm {
 }
 
 impl Gemm {
-    fn build(context: &NodeContext<'_>) -> std::result::Result<Arc<dyn Operator>, String> {
+    fn build(context: &NodeContext<'_>) -> Arc<dyn Operator> {
         let node = context.node;
         let transpose_b = node.int("transB", 0) != 0;
         let outputs = context.extents(1).and_then(|w| w.get(usize::from(!transpose_b)).copied());
@@ -208,13 +208,13 @@ impl Gemm {
                 let count: usize = c.iter().product();
                 count == 1 || (Some(count) == outputs && c.last() == Some(&count))
             });
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             row_bias,
             alpha: node.float("alpha", 1.0),
             beta: node.float("beta", 1.0),
             transpose_a: node.int("transA", 0) != 0,
             transpose_b,
-        }))
+        })
     }
 
     fn scaled(tensor: Tensor, factor: f32) -> Result<Tensor> {

@@ -4,7 +4,7 @@ use crate::ui::theme;
 use egui::{RichText, Ui};
 
 /// Version and licences.
-pub fn about(ui: &mut Ui, scene: &mut Scene<'_>) {
+pub fn about(ui: &mut Ui, scene: &Scene<'_>) {
     ui.set_width(420.0);
     heading(ui, "Secateur");
     ui.label(format!("Version {}", env!("CARGO_PKG_VERSION")));

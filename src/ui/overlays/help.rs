@@ -14,7 +14,7 @@ const GESTURES: [(&str, &str); 7] = [
 ];
 
 /// What keys and mouse do.
-pub fn help(ui: &mut Ui, scene: &mut Scene<'_>) {
+pub fn help(ui: &mut Ui, scene: &Scene<'_>) {
     ui.set_width(560.0);
     heading(ui, "Shortcuts and gestures");
     ScrollArea::vertical().max_height(460.0).auto_shrink([false, true]).show(ui, |ui| {

@@ -5,7 +5,7 @@ use crate::ui::theme;
 use egui::{RichText, ScrollArea, Ui};
 
 /// Every message of this session, newest first.
-pub fn log(ui: &mut Ui, scene: &mut Scene<'_>) {
+pub fn log(ui: &mut Ui, scene: &Scene<'_>) {
     ui.set_width(620.0);
     heading(ui, "Messages");
     let log = scene.session.messages().log();

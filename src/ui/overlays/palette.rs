@@ -2,8 +2,8 @@ use crate::app::{Command, Entry, SelectMode, catalog};
 use crate::ui::theme::{self, CONTROL_RADIUS};
 use crate::ui::{Scene, shortcuts};
 use egui::{
-    Align2, CornerRadius, FontFamily, FontId, Key, Modifiers, Role, ScrollArea, Sense, TextEdit, Ui, WidgetInfo, pos2,
-    vec2,
+    Align2, CornerRadius, FontFamily, FontId, Key, Modifiers, Response, Role, ScrollArea, Sense, TextEdit, Ui,
+    WidgetInfo, pos2, vec2,
 };
 
 /// What is typed, and which row is marked.
@@ -49,7 +49,11 @@ pub fn palette(ui: &mut Ui, state: &mut PaletteState, scene: &mut Scene<'_>) {
     ScrollArea::vertical().max_height(360.0).auto_shrink([false, true]).show(ui, |ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
         for (place, row) in rows.iter().enumerate() {
-            if show_row(ui, row, place == state.marked, moves != 0, scene) {
+            let response = show_row(ui, row, place == state.marked, scene);
+            if place == state.marked && moves != 0 {
+                response.scroll_to_me(None);
+            }
+            if response.clicked() {
                 chosen = Some(place);
             }
         }
@@ -95,13 +99,10 @@ fn rows(ui: &Ui, query: &str, scene: &Scene<'_>) -> Vec<Row> {
     rows
 }
 
-fn show_row(ui: &mut Ui, row: &Row, marked: bool, scroll: bool, scene: &Scene<'_>) -> bool {
+fn show_row(ui: &mut Ui, row: &Row, marked: bool, scene: &Scene<'_>) -> Response {
     let t = scene.t;
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 32.0), Sense::click());
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &row.title));
-    if marked && scroll {
-        response.scroll_to_me(None);
-    }
     if marked || response.hovered() {
         ui.painter().rect_filled(rect, CornerRadius::same(CONTROL_RADIUS), if marked { t.raised } else { t.hovered });
     }
@@ -112,7 +113,7 @@ fn show_row(ui: &mut Ui, row: &Row, marked: bool, scroll: bool, scene: &Scene<'_
     let note = ui.painter().with_clip_rect(inner.with_max_x(inner.right() - 90.0));
     note.text(note_at, Align2::LEFT_CENTER, &row.note, theme::caption(), t.faint);
     ui.painter().text(inner.right_center(), Align2::RIGHT_CENTER, &row.keys, theme::caption(), t.dim);
-    response.clicked()
+    response
 }
 
 /// Whether all letters of `query` occur in `text` in order; higher where they stand together or begin words.

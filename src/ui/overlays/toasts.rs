@@ -11,7 +11,8 @@ const SHOWN: usize = 4;
 /// Recent messages above the scoreboard, newest at the bottom.
 pub fn toasts(ctx: &Context, bottom: f32, scene: &mut Scene<'_>) {
     let toasts: Vec<(usize, _)> = scene.session.messages().toasts().map(|(i, m)| (i, m.clone())).collect();
-    let Some(next) = toasts.iter().filter_map(|(_, m)| m.time_left()).min().or(toasts.first().map(|_| Duration::MAX))
+    let Some(next) =
+        toasts.iter().filter_map(|(_, m)| m.time_left()).min().or_else(|| toasts.first().map(|_| Duration::MAX))
     else {
         return;
     };

@@ -19,7 +19,7 @@ pub fn center(ui: &mut Ui, scene: &mut Scene<'_>) {
         return welcome(ui, scene);
     }
     tabs(ui, scene);
-    let inner = ui.available_rect_before_wrap().shrink2(vec2(20.0, 12.0));
+    let inner = ui.available_rect_before_wrap().shrink2(vec2(20.0, 14.0));
     let mut content = ui.new_child(egui::UiBuilder::new().max_rect(inner).layout(Layout::top_down(Align::Min)));
     match scene.session.view().tab {
         Tab::Distribution => views::distribution(&mut content, scene),

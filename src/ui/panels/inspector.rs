@@ -238,6 +238,8 @@ fn facts(ui: &mut Ui, project: &Project, index: usize, scene: &Scene<'_>) {
         "Stored as",
         project.opened.model.tensors.get(&layer.weight).map_or_else(String::new, |w| w.dtype().to_string()),
     ));
+    ui.spacing_mut().interact_size.y = 16.0;
+    ui.spacing_mut().item_spacing.y = 5.0;
     for (name, value) in rows {
         ui.horizontal(|ui| {
             ui.label(RichText::new(name).font(theme::caption()).color(scene.t.faint));

@@ -3,9 +3,10 @@ use crate::model::Layer;
 use crate::ui::Scene;
 use crate::ui::theme::{self, CONTROL_RADIUS};
 use crate::ui::widgets::{DistributionBars, ratio_bar};
+use egui::containers::menu::MenuButton;
 use egui::{
-    Align, Align2, CornerRadius, FontFamily, FontId, Layout, Rect, Response, RichText, Role, ScrollArea, Sense, Stroke,
-    StrokeKind, TextEdit, TextWrapMode, Ui, WidgetInfo, pos2, vec2,
+    Align, Align2, Button, CornerRadius, FontFamily, FontId, Layout, Rect, Response, RichText, Role, ScrollArea, Sense,
+    Stroke, StrokeKind, TextEdit, TextWrapMode, Ui, WidgetInfo, pos2, vec2,
 };
 
 const ROW_HEIGHT: f32 = 46.0;
@@ -58,7 +59,8 @@ fn sort_menu(ui: &mut Ui, scene: &mut Scene<'_>) {
     let view = scene.session.view();
     let arrow = if view.descending { "↓" } else { "↑" };
     let title = RichText::new(format!("{} {arrow}", view.sort.name())).font(theme::caption()).color(scene.t.dim);
-    let response = ui.menu_button(title, |ui| {
+    let button = Button::new(title).frame_when_inactive(false);
+    let (response, _) = MenuButton::from_button(button).ui(ui, |ui| {
         for key in SortKey::ALL {
             if ui.selectable_label(view.sort == key, key.name()).clicked() {
                 scene.send(Command::SortBy(key));
@@ -66,7 +68,7 @@ fn sort_menu(ui: &mut Ui, scene: &mut Scene<'_>) {
             }
         }
     });
-    response.response.on_hover_text("Order of the table. Choose the same again to reverse it.");
+    response.on_hover_text("Order of the table. Choose the same again to reverse it.");
 }
 
 fn filter(ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -93,7 +95,6 @@ fn row(ui: &mut Ui, project: &Project, index: usize, scene: &mut Scene<'_>) {
     let layer = &project.layers()[index];
     let preview = project.preview().layer(index);
     let selected = scene.session.selection().contains(index);
-    let focused = scene.session.selection().focus() == Some(index);
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), ROW_HEIGHT), Sense::hover());
     let body = rect.shrink2(vec2(MARGIN - 4.0, 1.0));
     let response = ui.interact(body, ui.scope_id().with(("layer row", index)), Sense::click());
@@ -109,14 +110,16 @@ fn row(ui: &mut Ui, project: &Project, index: usize, scene: &mut Scene<'_>) {
         });
         scene.send(Command::Select { layer: index, mode });
     }
-    paint_background(ui, body, &response, selected, focused, scene);
+    paint_background(ui, body, &response, index, scene);
     check_box(ui, body, index, selected, layer, scene);
     paint_row(ui, body, project, index, scene);
     response.on_hover_ui(|ui| tooltip(ui, project, index));
 }
 
-fn paint_background(ui: &Ui, body: Rect, response: &Response, selected: bool, focused: bool, scene: &Scene<'_>) {
+fn paint_background(ui: &Ui, body: Rect, response: &Response, index: usize, scene: &Scene<'_>) {
     let t = scene.t;
+    let selected = scene.session.selection().contains(index);
+    let focused = scene.session.selection().focus() == Some(index);
     let radius = CornerRadius::same(CONTROL_RADIUS);
     if selected || response.hovered() {
         ui.painter().rect_filled(body, radius, if selected { t.raised } else { t.hovered.gamma_multiply(0.6) });

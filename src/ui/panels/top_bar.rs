@@ -2,6 +2,7 @@ use crate::app::{Command, Menu, Overlay, PathPurpose, catalog};
 use crate::ui::theme::{self, CONTROL_RADIUS};
 use crate::ui::widgets::{ghost_button, primary_button};
 use crate::ui::{Scene, shortcuts};
+use egui::containers::menu::MenuButton;
 use egui::{
     Align, Align2, Button, CornerRadius, FontFamily, FontId, Layout, Rect, RichText, Role, Sense, Stroke, StrokeKind,
     Ui, UiBuilder, WidgetInfo, pos2, vec2,
@@ -25,7 +26,8 @@ fn menus(ui: &mut Ui, scene: &mut Scene<'_>) {
     let entries = catalog();
     for menu in Menu::ALL {
         let title = RichText::new(menu.title()).color(scene.t.dim);
-        ui.menu_button(title, |ui| {
+        let button = Button::new(title).frame_when_inactive(false);
+        MenuButton::from_button(button).ui(ui, |ui| {
             ui.set_min_width(240.0);
             for entry in entries.iter().filter(|e| e.menu == menu) {
                 if entry.starts_group {
@@ -110,7 +112,7 @@ fn where_it_lies(scene: &Scene<'_>) -> String {
     format!("Model: {path}\nData: {}", if data.is_empty() { "none chosen" } else { &data })
 }
 
-fn search(ui: &mut Ui, bar: Rect, left: f32, right: f32, scene: &mut Scene<'_>) {
+fn search(ui: &Ui, bar: Rect, left: f32, right: f32, scene: &mut Scene<'_>) {
     let width = (right - left).min(360.0);
     if width < 90.0 {
         return;

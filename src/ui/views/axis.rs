@@ -1,7 +1,7 @@
 use crate::stats::HistogramScale;
-use crate::ui::theme::Tokens;
+use crate::ui::theme::{self, Tokens};
 use egui::Id;
-use egui_plot::{AxisHints, GridInput, GridMark, HPlacement, Plot, PlotBounds};
+use egui_plot::{AxisHints, GridMark, HPlacement, Plot, PlotBounds};
 use std::ops::RangeInclusive;
 
 /// Plot coordinates of a magnitude axis: |w| itself, or its decimal logarithm.
@@ -53,10 +53,10 @@ pub fn still_plot<'a>(id: Id, t: &Tokens, x: AxisHints<'a>, y: AxisHints<'a>) ->
         .set_margin_fraction(egui::Vec2::ZERO)
         .show_grid([false, true])
         .grid_color(t.line)
-        .custom_x_axes(vec![x])
-        .custom_y_axes(vec![y])
-        .y_grid_spacer(|input| marks(input, 4))
-        .x_grid_spacer(|input| marks(input, 6))
+        .custom_x_axes(vec![x.tick_label_font(theme::caption()).tick_label_color(t.dim)])
+        .custom_y_axes(vec![y.tick_label_font(theme::caption()).tick_label_color(t.dim)])
+        .y_grid_spacer(|input| marks(input.bounds, 4))
+        .x_grid_spacer(|input| marks(input.bounds, 6))
 }
 
 /// Bounds of a plot whose y axis starts at zero.
@@ -65,22 +65,30 @@ pub fn bounds(x: (f64, f64), top: f64) -> PlotBounds {
     PlotBounds::from_min_max([x.0, 0.0], [x.1.max(x.0 + f64::MIN_POSITIVE), top])
 }
 
-/// Axis hints with figures in `format`.
-pub fn x_axis<'a>(format: impl Fn(f64) -> String + 'a) -> AxisHints<'a> {
-    AxisHints::new_x().formatter(move |mark: GridMark, _: &RangeInclusive<f64>| format(mark.value))
+/// Axis hints with figures in `format`, which is given the value and the distance of two marks.
+pub fn x_axis<'a>(format: impl Fn(f64, f64) -> String + 'a) -> AxisHints<'a> {
+    AxisHints::new_x().formatter(move |mark: GridMark, _: &RangeInclusive<f64>| format(mark.value, mark.step_size))
 }
 
-/// Axis hints with figures in `format`, on the left.
-pub fn y_axis<'a>(format: impl Fn(f64) -> String + 'a) -> AxisHints<'a> {
+/// A figure with just the decimals that tell it from the next mark, `step` away.
+pub fn mark_text(value: f64, step: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let decimals = (-step.abs().log10().floor()).clamp(0.0, 9.0) as usize;
+    if decimals > 5 { format!("{value:.1e}") } else { format!("{value:.decimals$}") }
+}
+
+/// As [`x_axis`], on the left.
+pub fn y_axis<'a>(format: impl Fn(f64, f64) -> String + 'a) -> AxisHints<'a> {
     AxisHints::new_y()
-        .formatter(move |mark: GridMark, _: &RangeInclusive<f64>| format(mark.value))
+        .formatter(move |mark: GridMark, _: &RangeInclusive<f64>| format(mark.value, mark.step_size))
         .placement(HPlacement::Left)
         .min_thickness(46.0)
 }
 
 /// About `count` marks at 1, 2 or 5 times a power of ten.
-fn marks(input: GridInput, count: u32) -> Vec<GridMark> {
-    let (lo, hi) = input.bounds;
+fn marks((lo, hi): (f64, f64), count: u32) -> Vec<GridMark> {
     let step = round_step((hi - lo) / f64::from(count));
     if !(step.is_finite() && step > 0.0) {
         return Vec::new();
@@ -117,6 +125,14 @@ mod tests {
                 assert!((axis.magnitude(axis.position(magnitude)) / magnitude - 1.0).abs() < 1e-12);
             }
         }
+    }
+
+    #[test]
+    fn marks_show_just_the_decimals_they_need() {
+        assert_eq!(
+            [(0.04, 0.02), (1.0, 0.5), (1500.0, 500.0), (0.0, 0.1)].map(|(v, s)| mark_text(v, s)),
+            ["0.04", "1.0", "1500", "0"]
+        );
     }
 
     #[test]

@@ -91,8 +91,8 @@ fn plot(
     let plot = axis::still_plot(
         ui.scope_id().with("channels"),
         t,
-        axis::x_axis(|x| figures::count(x.max(0.0) as u64)),
-        axis::y_axis(figures::magnitude),
+        axis::x_axis(|x, _| figures::count(x.max(0.0) as u64)),
+        axis::y_axis(axis::mark_text),
     )
     .height(ui.available_height().max(160.0))
     .show(ui, |plot| {
@@ -118,20 +118,27 @@ fn plot(
     let handle = CutHandle {
         name: &format!("Channels removed from {name}"),
         value: removed as f64,
+        range: (0.0, count, 1.0),
         x: (removed > 0).then(|| transform.position_from_point_x(removed as f64)),
-        tag: (format!("{removed} channels go"), format!("{} of {} stay", order.len() - removed, order.len())),
+        tag: match removed {
+            0 => ("Drag to cut".to_owned(), "nothing removed yet".to_owned()),
+            1 => ("1 channel goes".to_owned(), format!("{} of {} stay", order.len() - 1, order.len())),
+            n => (format!("{n} channels go"), format!("{} of {} stay", order.len() - n, order.len())),
+        },
         enabled,
     };
     if !enabled && removed == 0 {
         return;
     }
     if let Some(event) = handle.show(ui, frame) {
+        let cut_after = |rank: f64| match rank.round().clamp(0.0, count) as usize {
+            0 => Cut::None,
+            go => Cut::Keep(order.len() - go),
+        };
         let (cut, phase) = match event {
             HandleEvent::Reset => (Cut::None, EditPhase::Settled),
-            HandleEvent::Moved(x, phase) => {
-                let go = transform.value_from_position(pos2(x, frame.top())).x.round().clamp(0.0, count) as usize;
-                (if go == 0 { Cut::None } else { Cut::Keep(order.len() - go) }, phase)
-            }
+            HandleEvent::Set(go) => (cut_after(go), EditPhase::Settled),
+            HandleEvent::Moved(x, phase) => (cut_after(transform.value_from_position(pos2(x, frame.top())).x), phase),
         };
         scene.send(Command::SetCut { target: Target::Layer(index), cut, phase });
     }

@@ -7,10 +7,12 @@ use crate::stats::{Histogram, HistogramScale, LayerStatistics, normal_fraction_b
 use crate::ui::Scene;
 use crate::ui::theme::{self, Tokens};
 use crate::ui::widgets::{CutHandle, HandleEvent, segmented};
-use egui::{Align, Align2, FontFamily, FontId, Layout, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
+use egui::{Align, Align2, FontFamily, FontId, Layout, RichText, Sense, Stroke, Ui, pos2, vec2};
 use egui_plot::{Bar, BarChart, Line, LineStyle, PlotPoints, PlotTransform};
 
-const BINS: usize = 110;
+/// Bars are about this many times the cube root of the weights, so that small layers do not look ragged.
+const BINS_PER_CUBE_ROOT: f64 = 3.0;
+const BINS: std::ops::RangeInclusive<usize> = 24..=110;
 const THUMBNAILS_FROM: f32 = 430.0;
 
 /// Histogram of the focused layer's magnitudes with the handle that cuts it; of channel norms where the
@@ -166,7 +168,8 @@ fn element_plot(ui: &mut Ui, shown: &Shown<'_>, height: f32, project: &Project, 
     let distribution = &shown.statistics.distribution;
     let range = distribution.display_range(scale);
     let axis = MagnitudeAxis { scale, range };
-    let histogram = distribution.histogram(scale, BINS, Some(range));
+    let bins = (BINS_PER_CUBE_ROOT * (shown.preview.weights as f64).cbrt()) as usize;
+    let histogram = distribution.histogram(scale, bins.clamp(*BINS.start(), *BINS.end()), Some(range));
     let heights = bar_heights(&histogram, counts);
     let top = heights.iter().copied().fold(0.0, f64::max) * 1.06;
     let line = shown.preview.line;
@@ -189,8 +192,8 @@ fn element_plot(ui: &mut Ui, shown: &Shown<'_>, height: f32, project: &Project, 
     let plot = axis::still_plot(
         ui.scope_id().with("magnitudes"),
         t,
-        axis::x_axis(move |x| figures::magnitude(axis.magnitude(x))),
-        axis::y_axis(move |y| count_text(y, counts)),
+        axis::x_axis(move |x, step| magnitude_mark(axis, x, step)),
+        axis::y_axis(move |y, _| count_text(y, counts)),
     )
     .height(height)
     .show(ui, |plot| {
@@ -210,7 +213,7 @@ fn element_plot(ui: &mut Ui, shown: &Shown<'_>, height: f32, project: &Project, 
     let transform = plot.transform;
     sigma_ticks(ui, &transform, axis, shown.sigma(), t);
     collapse_line(ui, &transform, axis, project, t);
-    bar_tooltip(ui, &transform, axis, &histogram, &plot.response);
+    bar_figures(ui, &transform, axis, &histogram, t);
     handle(ui, shown, &transform, axis, scene);
 }
 
@@ -220,26 +223,25 @@ fn handle(ui: &Ui, shown: &Shown<'_>, transform: &PlotTransform, axis: Magnitude
     let handle = CutHandle {
         name: &format!("Threshold of {}", shown.layer.name),
         value: shown.preview.line.unwrap_or(0.0),
+        range: (0.0, axis.range.1, axis.range.1 / 200.0),
         x: shown.preview.line.map(to_screen),
         tag: shown.tag(),
         enabled: !shown.decision.locked,
     };
     let Some(event) = handle.show(ui, frame) else { return };
     let target = Target::Layer(shown.index);
+    // On a bucket edge the count below is known at once, whatever the size of the layer.
+    let cut_at = |magnitude: f64| match shown.decision.granularity {
+        _ if magnitude <= 0.0 => Cut::None,
+        Granularity::Element => Cut::Threshold(shown.statistics.distribution.snap(magnitude)),
+        Granularity::Channel => Cut::Threshold(magnitude),
+    };
     let (cut, phase) = match event {
         HandleEvent::Reset => (Cut::None, EditPhase::Settled),
+        HandleEvent::Set(magnitude) => (cut_at(magnitude), EditPhase::Settled),
+        HandleEvent::Moved(x, phase) if x <= frame.left() + 0.5 => (Cut::None, phase),
         HandleEvent::Moved(x, phase) => {
-            let magnitude = axis.magnitude(transform.value_from_position(pos2(x, frame.top())).x);
-            let cut = if x <= frame.left() + 0.5 {
-                Cut::None
-            } else {
-                // On a bucket edge the count below is known at once, whatever the size of the layer.
-                Cut::Threshold(match shown.decision.granularity {
-                    Granularity::Element => shown.statistics.distribution.snap(magnitude),
-                    Granularity::Channel => magnitude,
-                })
-            };
-            (cut, phase)
+            (cut_at(axis.magnitude(transform.value_from_position(pos2(x, frame.top())).x)), phase)
         }
     };
     scene.send(Command::SetCut { target, cut, phase });
@@ -279,7 +281,7 @@ fn count_text(y: f64, counts: CountScale) -> String {
 
 /// What a normal distribution of the same deviation and number would look like.
 fn normal_curve(histogram: &Histogram, axis: MagnitudeAxis, counts: CountScale, sigma: f64) -> PlotPoints<'static> {
-    if !(sigma > 0.0) {
+    if sigma.is_nan() || sigma <= 0.0 {
         return PlotPoints::Owned(Vec::new());
     }
     let counted = histogram.zeros + histogram.below + histogram.above;
@@ -348,13 +350,8 @@ fn collapse_line(ui: &Ui, transform: &PlotTransform, axis: MagnitudeAxis, projec
     ui.painter().text(at, align, text, FontId::new(11.0, FontFamily::Proportional), t.caution);
 }
 
-fn bar_tooltip(
-    ui: &Ui,
-    transform: &PlotTransform,
-    axis: MagnitudeAxis,
-    histogram: &Histogram,
-    response: &egui::Response,
-) {
+/// What the bar under the pointer counts, in the top right corner, where it covers no bar of interest.
+fn bar_figures(ui: &Ui, transform: &PlotTransform, axis: MagnitudeAxis, histogram: &Histogram, t: &Tokens) {
     let frame = *transform.frame();
     let Some(pointer) = ui.ctx().pointer_hover_pos().filter(|p| frame.contains(*p)) else { return };
     if ui.input(|i| i.pointer.any_down()) {
@@ -363,15 +360,20 @@ fn bar_tooltip(
     let magnitude = axis.magnitude(transform.value_from_position(pointer).x);
     let Some(bin) = histogram.bin_of(magnitude).map(|i| histogram.bins[i]) else { return };
     let text = format!(
-        "{} to {}\n{} weights",
+        "{} weights from {} to {}",
+        figures::count(bin.count as u64),
         figures::magnitude(bin.lo),
-        figures::magnitude(bin.hi),
-        figures::count(bin.count as u64)
+        figures::magnitude(bin.hi)
     );
-    let _ = response;
-    let at = Rect::from_min_size(pos2(frame.right() - 150.0, frame.top() + 26.0), vec2(146.0, 34.0));
-    let t = theme::tokens(ui.ctx());
-    ui.painter().text(at.right_top(), Align2::RIGHT_TOP, text, FontId::new(11.0, FontFamily::Proportional), t.dim);
+    let font = FontId::new(11.0, FontFamily::Proportional);
+    ui.painter().text(frame.right_top() + vec2(-2.0, -16.0), Align2::RIGHT_TOP, text, font, t.dim);
+}
+
+fn magnitude_mark(axis: MagnitudeAxis, x: f64, step: f64) -> String {
+    match axis.scale {
+        HistogramScale::Linear => axis::mark_text(x, step),
+        HistogramScale::Log10 => figures::magnitude(axis.magnitude(x)),
+    }
 }
 
 /// The same for channels: one tick per channel on the axis of norms.
@@ -391,8 +393,8 @@ fn norm_plot(ui: &mut Ui, shown: &Shown<'_>, height: f32, scene: &mut Scene<'_>)
     let plot = axis::still_plot(
         ui.scope_id().with("norms"),
         t,
-        axis::x_axis(figures::magnitude),
-        axis::y_axis(|y| if y.fract().abs() < 1e-9 { figures::count(y as u64) } else { String::new() }),
+        axis::x_axis(axis::mark_text),
+        axis::y_axis(|y, _| if y.fract().abs() < 1e-9 { figures::count(y as u64) } else { String::new() }),
     )
     .height(height)
     .show(ui, |plot| {

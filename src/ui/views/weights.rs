@@ -9,6 +9,9 @@ use egui::{Color32, ColorImage, FontId, Id, RichText, Sense, TextureHandle, Text
 /// Rows and columns beyond this are thinned out for the picture.
 const LARGEST_SIDE: usize = 512;
 
+/// Points that a cell may be drawn at along the side that has room to spare.
+const LARGEST_CELL: f32 = 8.0;
+
 /// What a picture was drawn from; it is drawn again only if this changes.
 #[derive(Clone, PartialEq)]
 struct Drawn {
@@ -21,7 +24,7 @@ struct Drawn {
 
 /// The weights as an image: a row for each output channel, a column for each of its weights. Bright is
 /// large; what the cut removes is in the colour of the cut.
-pub fn weights(ui: &mut Ui, scene: &mut Scene<'_>) {
+pub fn weights(ui: &mut Ui, scene: &Scene<'_>) {
     let Some((project, index)) = scene.focus() else {
         ui.label(RichText::new("Select a layer.").color(scene.t.faint));
         return;
@@ -58,13 +61,10 @@ pub fn weights(ui: &mut Ui, scene: &mut Scene<'_>) {
     let available = ui.available_size();
     let [width, height] = texture.size();
     let (width, height) = (width as f32, height as f32);
-    // Small layers keep square cells; long ones use the room they get.
     let scale = (available.x / width).min(available.y / height);
-    let size = if width / height > 8.0 || height / width > 8.0 {
-        vec2((width * scale.max(2.0)).min(available.x), (height * scale.max(2.0)).min(available.y).max(40.0))
-    } else {
-        vec2(width * scale, height * scale)
-    };
+    // Cells are square unless the layer is so long that its other side would be a thin strip.
+    let stretch = |cells: f32, room: f32| (cells * scale.max(LARGEST_CELL)).min(room).max(cells * scale);
+    let size = vec2(stretch(width, available.x), stretch(height, available.y));
     let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
     egui::Image::new((texture.id(), size)).alt_text(format!("Weights of {}", layer.name)).paint_at(ui, rect);
     if let Some(at) = response.hover_pos() {

@@ -1,5 +1,6 @@
 use crate::app::EditPhase;
 use crate::ui::theme::{self, CONTROL_RADIUS, Tokens};
+use egui::accesskit::{Action, ActionData};
 use egui::{
     Align2, CornerRadius, CursorIcon, EventFilter, FontFamily, FontId, Id, Key, Rect, Response, Sense, Stroke, Ui,
     WidgetInfo, pos2, vec2,
@@ -10,6 +11,8 @@ use egui::{
 pub enum HandleEvent {
     /// It stands at this screen x now.
     Moved(f32, EditPhase),
+    /// Assistive technology asks for this value, in the unit of [`CutHandle::value`].
+    Set(f64),
     /// It was double-clicked: remove nothing.
     Reset,
 }
@@ -22,6 +25,8 @@ pub struct CutHandle<'a> {
     pub name: &'a str,
     /// Value for assistive technology.
     pub value: f64,
+    /// Smallest and largest value, and what one step adds.
+    pub range: (f64, f64, f64),
     /// Screen x of the line; none if there is no line yet.
     pub x: Option<f32>,
     /// Two lines of the tag at the handle: the value, and what it means.
@@ -42,7 +47,8 @@ impl CutHandle<'_> {
         let sense = if self.enabled { Sense::click_and_drag() } else { Sense::hover() };
         let response = ui.interact(plot, id, sense);
         response.widget_info(|| WidgetInfo::slider(self.enabled, self.value, self.name));
-        let line = self.x.unwrap_or(plot.left()).clamp(plot.left(), plot.right());
+        self.describe(ui, id);
+        let line = self.x.unwrap_or_else(|| plot.left()).clamp(plot.left(), plot.right());
         let near = response.hover_pos().is_some_and(|p| (p.x - line).abs() <= GRAB);
         if self.enabled && (near || response.dragged()) {
             ui.ctx().set_cursor_icon(CursorIcon::ResizeHorizontal);
@@ -51,7 +57,7 @@ impl CutHandle<'_> {
         let shown = match event {
             Some(HandleEvent::Moved(x, _)) => Some(x),
             Some(HandleEvent::Reset) => None,
-            None => self.x,
+            Some(HandleEvent::Set(_)) | None => self.x,
         };
         if self.enabled || shown.is_some() {
             let active = response.dragged() || response.has_focus();
@@ -60,8 +66,39 @@ impl CutHandle<'_> {
         event
     }
 
+    /// Range and actions, as a slider has them.
+    fn describe(&self, ui: &Ui, id: Id) {
+        let (min, max, step) = self.range;
+        ui.ctx().accesskit_node_builder(id, |node| {
+            node.set_min_numeric_value(min);
+            node.set_max_numeric_value(max);
+            node.set_numeric_value_step(step);
+            for action in [Action::SetValue, Action::Increment, Action::Decrement] {
+                node.add_action(action);
+            }
+        });
+    }
+
+    /// A value asked for by assistive technology.
+    fn asked(&self, ui: &Ui, id: Id) -> Option<f64> {
+        let (min, max, step) = self.range;
+        let value = ui.input(|i| {
+            let set = i.accesskit_action_requests(id, Action::SetValue).filter_map(|request| match request.data {
+                Some(ActionData::NumericValue(value)) => Some(value),
+                _ => None,
+            });
+            let steps = i.num_accesskit_action_requests(id, Action::Increment) as f64
+                - i.num_accesskit_action_requests(id, Action::Decrement) as f64;
+            set.last().or_else(|| (steps != 0.0).then_some(self.value + steps * step))
+        });
+        value.map(|v| v.clamp(min, max))
+    }
+
     fn event(&self, ui: &Ui, response: &Response, plot: Rect, line: f32, id: Id) -> Option<HandleEvent> {
         let clamp = |x: f32| x.clamp(plot.left(), plot.right());
+        if let Some(value) = self.asked(ui, id) {
+            return Some(HandleEvent::Set(value));
+        }
         if response.double_clicked() {
             return Some(HandleEvent::Reset);
         }
@@ -78,11 +115,11 @@ impl CutHandle<'_> {
         if response.dragged() {
             return pointer.map(|x| HandleEvent::Moved(x, EditPhase::Live));
         }
-        self.keys(ui, response, plot, line, id)
+        Self::keys(ui, response, plot, line, id)
     }
 
     /// Holding an arrow key is one edit: it settles when the key is let go.
-    fn keys(&self, ui: &Ui, response: &Response, plot: Rect, line: f32, id: Id) -> Option<HandleEvent> {
+    fn keys(ui: &Ui, response: &Response, plot: Rect, line: f32, id: Id) -> Option<HandleEvent> {
         let moving_id = id.with("moving by keys");
         let moving = ui.data(|d| d.get_temp::<bool>(moving_id)).unwrap_or(false);
         if !response.has_focus() {
@@ -110,7 +147,7 @@ impl CutHandle<'_> {
 
     fn paint(&self, ui: &Ui, plot: Rect, x: Option<f32>, lively: bool, t: &Tokens) {
         let painter = ui.painter();
-        let line_x = x.unwrap_or(plot.left()).clamp(plot.left(), plot.right());
+        let line_x = x.unwrap_or_else(|| plot.left()).clamp(plot.left(), plot.right());
         let knob = pos2(line_x, plot.top() + plot.height() * 0.42);
         painter.vline(line_x, plot.y_range(), Stroke::new(if lively { 2.0 } else { 1.6 }, t.cut));
         let radius = if lively { 9.5 } else { 8.5 };

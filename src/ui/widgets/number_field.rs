@@ -1,5 +1,5 @@
 use crate::ui::theme::{self, CONTROL_RADIUS};
-use egui::{CornerRadius, Id, Key, Margin, Response, Stroke, TextEdit, Ui, vec2};
+use egui::{CornerRadius, Frame, Id, Key, Margin, Response, Stroke, TextEdit, Ui, vec2};
 
 /// A number with its unit inside the field. Typing is free; Enter or leaving the field commits,
 /// Escape restores, the arrow keys step.
@@ -105,12 +105,11 @@ impl<'a> NumberField<'a> {
         let t = theme::tokens(ui.ctx());
         let edit = TextEdit::singleline(text)
             .id(id)
-            .desired_width(self.width)
+            .desired_width(self.width - 18.0)
             .min_size(vec2(self.width, theme::CONTROL_HEIGHT))
             .align(egui::Align2::LEFT_CENTER)
-            .margin(Margin { left: 10, right: 10, top: 5, bottom: 5 })
-            .frame(egui::Frame::NONE)
-            .suffix(egui::RichText::new(self.unit).color(t.faint));
+            .frame(Frame::NONE.inner_margin(Margin::symmetric(9, 5)))
+            .suffix(egui::RichText::new(self.unit).font(theme::caption()).color(t.faint));
         let response = ui.add_enabled(self.enabled, edit);
         let name = if self.unit.is_empty() { self.name.to_owned() } else { format!("{} in {}", self.name, self.unit) };
         response.accessible_name(name)

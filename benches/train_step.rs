@@ -1,0 +1,43 @@
+//! One step of stochastic gradient descent at batch 128 on two threads.
+
+mod nets;
+
+use candle_core::{DType, Device, Tensor as CandleTensor};
+use secateur::exec::{BatchNormMode, TrainProgram};
+use secateur::model::Model;
+use std::time::Instant;
+
+const BATCH: usize = 128;
+
+fn step(program: &mut TrainProgram, x: &CandleTensor, labels: &CandleTensor) -> [f64; 3] {
+    let start = Instant::now();
+    let logits = program.forward(std::slice::from_ref(x), BatchNormMode::Batch).expect("model runs").swap_remove(0);
+    let forward = start.elapsed().as_secs_f64();
+    let loss = candle_nn::loss::cross_entropy(&logits, labels).expect("labels fit");
+    let gradients = program.backward(&loss).expect("gradients exist");
+    let backward = start.elapsed().as_secs_f64();
+    for parameter in program.parameters() {
+        let gradient = gradients.get(parameter).expect("every parameter counts");
+        let moved = (parameter.var.as_tensor() - (gradient * 0.01).expect("scales")).expect("shapes fit");
+        parameter.var.set(&moved).expect("shapes fit");
+    }
+    [forward, backward - forward, start.elapsed().as_secs_f64()]
+}
+
+fn main() {
+    rayon::ThreadPoolBuilder::new().num_threads(2).build_global().expect("the pool is new");
+    let x = CandleTensor::from_vec(nets::noise(BATCH * 784), (BATCH, 1, 28, 28), &Device::Cpu).expect("shape fits");
+    let labels: Vec<u32> = (0..BATCH as u32).map(|i| i * 7 % 10).collect();
+    let labels =
+        CandleTensor::from_vec(labels, BATCH, &Device::Cpu).and_then(|t| t.to_dtype(DType::U32)).expect("fits");
+    let nets: [(&str, Model); 3] =
+        [("mlp-300-100", nets::mlp()), ("lenet-5", nets::lenet5()), ("resnet-8", nets::resnet8())];
+    for (name, model) in &nets {
+        let mut program = TrainProgram::new(model).expect("model trains");
+        let mut runs: Vec<[f64; 3]> = (0..23).map(|_| step(&mut program, &x, &labels)).skip(3).collect();
+        runs.sort_by(|a, b| a[2].total_cmp(&b[2]));
+        let [forward, backward, all] = runs[runs.len() / 2].map(|s| s * 1e3);
+        let least = runs[0][2] * 1e3;
+        println!("{name:<12} step {all:8.2} ms (least {least:8.2}): forward {forward:8.2}, backward {backward:8.2}");
+    }
+}
