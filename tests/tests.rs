@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+mod architecture;
+mod cli;
 #[cfg(feature = "gui")]
 mod gui;
+mod hostile_files;
 mod kernels;
+mod roundtrip;
 mod sample_data;
 mod sample_models;
 mod torch_masks;

@@ -13,7 +13,6 @@ pub mod figures;
 mod filter;
 mod history;
 mod messages;
-pub mod plan_file;
 mod preview;
 mod project;
 pub mod samples;

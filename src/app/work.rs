@@ -3,7 +3,7 @@ use super::messages::{Offer, Severity};
 use super::project::{Opened, Project};
 use super::session::Session;
 use super::snapshot::Snapshot;
-use super::{figures, plan_file, samples};
+use super::{figures, samples};
 use crate::data::{Dataset, Split};
 use crate::eval::{self, EvalError, EvalOptions, Evaluation};
 use crate::exec::{self, Comparison};
@@ -119,7 +119,7 @@ impl Session {
 
     pub(super) fn start_opening_plan(&self, path: PathBuf) {
         self.slots.files.submit(format!("Opening {}", name_of(&path)), move |job| {
-            job.send(match plan_file::read(&path) {
+            job.send(match prune::read_plan(&path) {
                 Ok(plan) => Report::Plan(plan, path),
                 Err(error) => Report::Failed(error.to_string()),
             });
@@ -130,7 +130,7 @@ impl Session {
         let Some(project) = &self.project else { return };
         let plan = project.plan().clone();
         self.slots.files.submit(format!("Saving {}", name_of(&path)), move |job| {
-            job.send(match plan_file::write(&plan, &path) {
+            job.send(match prune::write_plan(&plan, &path) {
                 Ok(()) => Report::PlanSaved(path),
                 Err(error) => Report::Failed(error.to_string()),
             });

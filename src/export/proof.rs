@@ -1,6 +1,6 @@
 use super::ExportError;
 use crate::eval::{Agreement, EvalOptions, Probe, compare};
-use crate::exec::Program;
+use crate::exec::{Bound, Program};
 use crate::formats::graph_json;
 use crate::model::Model;
 use serde::Serialize;
@@ -44,10 +44,9 @@ pub fn prove(
         return Err(ExportError::NotEqual { problem, path: target.to_owned() });
     }
     let Some(probe) = probe else { return Ok(Proof::BytesOnly("no inputs were given".to_owned())) };
-    let bound = |model: &Model| Program::compile(model).and_then(|program| program.bind(model));
     let (expected, actual) = match (bound(intended), bound(reopened)) {
         (Ok(expected), Ok(actual)) => (expected, actual),
-        (Err(error), _) | (_, Err(error)) => return Ok(Proof::BytesOnly(error.to_string())),
+        (Err(reason), _) | (_, Err(reason)) => return Ok(Proof::BytesOnly(reason)),
     };
     let agreement = match compare(&expected, &actual, probe, &EvalOptions::for_model(intended)) {
         Ok(agreement) => agreement,
@@ -66,6 +65,11 @@ pub fn prove(
     }
     let inputs = if matches!(probe, Probe::Data { .. }) { "data" } else { "random" };
     Ok(Proof::Ran(Equality { inputs, agreement }))
+}
+
+fn bound(model: &Model) -> Result<Bound, String> {
+    let program = Program::compile(model).map_err(|e| e.to_string())?;
+    program.bind(model).map_err(|e| e.to_string())
 }
 
 fn first_difference(intended: &Model, reopened: &Model) -> Option<String> {
