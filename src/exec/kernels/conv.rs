@@ -1,19 +1,17 @@
-//! Convolution over two spatial axes: forward on [`super::direct`], backward by unfolding in
-//! cache-sized tiles onto matrix products.
+//! Convolution over two spatial axes, forward and backward.
 
 use super::depthwise::Depthwise;
 use super::direct::{self, Layout, PackedWeight};
 use super::im2col::Unfold;
 use super::matrix::{Matrix, multiply};
 use super::pool::max_plane;
+use super::weight_gradient::WeightGradient;
 use super::{Activation, Window, parallel};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
-/// Bytes that one tile of unfolded columns may take, so that it stays in a core's cache.
-const TILE_BYTES: usize = 512 << 10;
-/// Images of one tile: more gain nothing once the matrix product is wide.
-const TILE_IMAGES: usize = 16;
+/// Elements of padded images and gradients that one step of a weight gradient takes in.
+const TILE_ELEMENTS: usize = 64 << 10;
 /// Parts of the batch that accumulate a weight gradient of their own.
 const GRADIENT_PARTS: usize = 16;
 /// Results that are computed before they are finished, so that they stay in the cache.
@@ -186,12 +184,6 @@ impl Convolution {
         })
     }
 
-    /// Images of one tile, 0 if not even one fits.
-    fn tile_images(&self) -> usize {
-        let per_image = self.unfold().rows() * self.output_plane() * size_of::<f32>();
-        (TILE_BYTES / per_image.max(1)).min(TILE_IMAGES)
-    }
-
     /// Height and width after the epilogue's pooling.
     pub fn pooled(&self, epilogue: &Epilogue<'_>) -> [usize; 2] {
         epilogue.max_pool.and_then(|pool| pool.output(self.output, false)).unwrap_or(self.output)
@@ -259,77 +251,109 @@ impl Convolution {
                 weight: for_weight.then(|| depthwise.backward_weight(x, grad)),
             };
         }
-        let per_part = self.batch.div_ceil(GRADIENT_PARTS).max(1);
-        let parts = self.batch.div_ceil(per_part);
-        let mut sums: Vec<Vec<f32>> = vec![Vec::new(); parts];
-        let image_in = self.channels * self.input_plane();
-        let run = |part: usize, out: Option<&mut [f32]>, sum: &mut Vec<f32>| {
-            if for_weight {
-                sum.resize(weight.len(), 0.0);
-            }
-            let first = part * per_part;
-            let images = per_part.min(self.batch - first);
-            self.backward_part(x, weight, grad, (first, images), out, sum);
-        };
-        let input = if for_input {
-            Some(parallel::build_with(self.batch * image_in, per_part * image_in, &mut sums, |part, out, sum| {
-                run(part, Some(out), sum);
-            }))
-        } else {
-            sums.par_iter_mut().enumerate().for_each(|(part, sum)| run(part, None, sum));
-            None
-        };
-        ConvGradients { input, weight: for_weight.then(|| sum_in_order(sums, weight.len())) }
+        ConvGradients {
+            input: for_input.then(|| self.backward_input(weight, grad)),
+            weight: for_weight.then(|| self.backward_weight(x, grad, weight.len())),
+        }
     }
 
-    fn backward_part(
-        &self,
-        x: &[f32],
-        weight: &[f32],
-        grad: &[f32],
-        (first, images): (usize, usize),
-        mut input_gradient: Option<&mut [f32]>,
-        weight_gradient: &mut [f32],
-    ) {
+    fn backward_weight(&self, x: &[f32], grad: &[f32], len: usize) -> Vec<f32> {
+        let lanes = direct::lanes();
+        let layout = Layout::new(self.unfold(), lanes);
+        let sums = WeightGradient::new(&layout, self.group_outputs(), lanes);
+        let (image_in, image_out) = (self.channels * self.input_plane(), self.outputs * self.output_plane());
+        let per_part = self.batch.div_ceil(GRADIENT_PARTS).max(1);
+        let at_once = (TILE_ELEMENTS / (layout.image_len + sums.gradients_len(1)).max(1)).clamp(1, per_part);
+        let group_out = self.group_outputs() * self.output_plane();
+        let parts: Vec<Vec<f32>> = (0..self.batch.div_ceil(per_part))
+            .into_par_iter()
+            .map(|part| {
+                let mut total = vec![0.0; self.groups * sums.len()];
+                let last = ((part + 1) * per_part).min(self.batch);
+                for first in (part * per_part..last).step_by(at_once) {
+                    let images = at_once.min(last - first);
+                    with_scratch([images * layout.image_len, sums.gradients_len(images)], |[padded, gradients]| {
+                        for (group, total) in total.chunks_exact_mut(sums.len()).enumerate() {
+                            for (i, padded) in padded.chunks_exact_mut(layout.image_len).enumerate() {
+                                let image = &x[(first + i) * image_in..][..image_in];
+                                layout.pad(self.group_planes(image, group), padded);
+                                let planes = &grad[(first + i) * image_out + group * group_out..][..group_out];
+                                sums.lay_out(planes, (i, images), gradients);
+                            }
+                            sums.add(padded, gradients, total);
+                        }
+                    });
+                }
+                total
+            })
+            .collect();
+        let total = sum_in_order(parts, self.groups * sums.len());
+        let mut result = vec![0.0; len];
+        let rows = result.chunks_exact_mut((len / self.groups).max(1));
+        rows.zip(total.chunks_exact(sums.len().max(1))).for_each(|(rows, total)| sums.write(total, rows));
+        result
+    }
+
+    fn backward_input(&self, weight: &[f32], grad: &[f32]) -> Vec<f32> {
+        match self.transposed() {
+            Some(transposed) => {
+                let turned = self.turned(weight);
+                let shape = [self.channels, self.group_outputs(), self.window.kernel[0], self.window.kernel[1]];
+                transposed.forward(grad, &ConvWeight::new(&turned, &shape, self.groups), &Epilogue::default())
+            }
+            None => self.backward_input_by_folding(weight, grad),
+        }
+    }
+
+    /// The convolution that takes gradients of the result to gradients of the input, if it is one: with
+    /// larger strides it would read between the gradients.
+    fn transposed(&self) -> Option<Self> {
+        let Window { before, after, stride, .. } = self.window;
+        let reach = [0, 1].map(|axis| self.window.extent(axis) - 1);
+        let pads = |pads: [usize; 2]| Some([reach[0].checked_sub(pads[0])?, reach[1].checked_sub(pads[1])?]);
+        let window = Window { before: pads(before)?, after: pads(after)?, ..self.window };
+        (stride == [1; 2]).then_some(Self {
+            channels: self.outputs,
+            outputs: self.channels,
+            input: self.output,
+            output: self.input,
+            window,
+            ..*self
+        })
+    }
+
+    /// The weight of [`Convolution::transposed`]: inputs and outputs of each group swapped, kernels turned
+    /// by 180 degrees.
+    fn turned(&self, weight: &[f32]) -> Vec<f32> {
+        let taps = self.window.kernel[0] * self.window.kernel[1];
+        let (inputs, outputs) = (self.channels / self.groups, self.group_outputs());
+        let mut turned = Vec::with_capacity(weight.len());
+        for group in 0..self.groups {
+            let rows = self.group_weight(weight, group);
+            for c in 0..inputs {
+                for o in 0..outputs {
+                    turned.extend(rows[(o * inputs + c) * taps..][..taps].iter().rev());
+                }
+            }
+        }
+        turned
+    }
+
+    fn backward_input_by_folding(&self, weight: &[f32], grad: &[f32]) -> Vec<f32> {
         let (unfold, rows, plane) = (self.unfold(), self.unfold().rows(), self.output_plane());
         let (image_in, image_out) = (self.channels * self.input_plane(), self.outputs * plane);
-        let outputs = self.group_outputs();
-        let tile = self.tile_images().max(1);
-        for start in (0..images).step_by(tile) {
-            let count_images = tile.min(images - start);
-            let count = count_images * plane;
-            with_scratch([rows * count, outputs * count], |[columns, gathered]| {
-                for group in 0..self.groups {
-                    for i in 0..count_images {
-                        let image = &grad[(first + start + i) * image_out..][..image_out];
-                        for o in 0..outputs {
-                            gathered[o * count + i * plane..][..plane]
-                                .copy_from_slice(&image[(group * outputs + o) * plane..][..plane]);
-                        }
-                    }
-                    let gradient = Matrix::new(gathered, outputs, count);
-                    if !weight_gradient.is_empty() {
-                        for i in 0..count_images {
-                            let image = &x[(first + start + i) * image_in..][..image_in];
-                            let planes = self.group_planes(image, group);
-                            unfold.im2col(planes, (0, plane), &mut columns[i * plane..], count);
-                        }
-                        let target = &mut weight_gradient[group * outputs * rows..][..outputs * rows];
-                        multiply(target, true, gradient, Matrix::new(columns, rows, count).t());
-                    }
-                    if let Some(target) = &mut input_gradient {
-                        let weight = Matrix::new(self.group_weight(weight, group), outputs, rows);
-                        multiply(columns, false, weight.t(), gradient);
-                        let size = unfold.channels * self.input_plane();
-                        for i in 0..count_images {
-                            let image = &mut target[(start + i) * image_in..][..image_in];
-                            let planes = &mut image[group * size..(group + 1) * size];
-                            unfold.col2im(&columns[i * plane..], count, (0, plane), planes);
-                        }
-                    }
+        let (outputs, size) = (self.group_outputs(), unfold.channels * self.input_plane());
+        parallel::build(self.batch * image_in, image_in, |image, out| {
+            let grad = &grad[image * image_out..][..image_out];
+            with_scratch([rows * plane, 0], |[columns, _]| {
+                for (group, planes) in out.chunks_exact_mut(size.max(1)).enumerate() {
+                    let grad = Matrix::new(&grad[group * outputs * plane..], outputs, plane);
+                    let weight = Matrix::new(self.group_weight(weight, group), outputs, rows);
+                    multiply(columns, false, weight.t(), grad);
+                    unfold.col2im(columns, plane, (0, plane), planes);
                 }
             });
-        }
+        })
     }
 }
 

@@ -39,6 +39,11 @@ pub struct Band {
     vectors: (usize, usize),
 }
 
+/// Rows of the register blocks that divide `count` rows as evenly as they can.
+pub fn block_height(count: usize) -> usize {
+    count.div_ceil(count.div_ceil(OUTPUTS).max(1)).max(1)
+}
+
 /// Weights of one group in the order that the kernel reads them: blocks of outputs, then taps.
 #[derive(Clone, Debug)]
 pub struct PackedWeight {
@@ -51,7 +56,7 @@ pub struct PackedWeight {
 impl PackedWeight {
     /// Packs row-major [outputs, taps].
     pub fn new(weight: &[f32], outputs: usize, taps: usize) -> Self {
-        let height = outputs.div_ceil(outputs.div_ceil(OUTPUTS).max(1)).max(1);
+        let height = block_height(outputs);
         let mut values = Vec::with_capacity(weight.len());
         for first in (0..outputs).step_by(height) {
             let count = height.min(outputs - first);
@@ -146,6 +151,17 @@ impl Layout {
             let (first, last) = per_row.map_or((0, vectors), |n| (from * n, to * n));
             Band { rows: (from, to), vectors: (first, last), plane: (last - first) * lanes }
         })
+    }
+
+    /// First element of each tap in the padded image, in weight order.
+    pub fn offsets(&self) -> &[usize] {
+        &self.offsets
+    }
+
+    /// Element of each output position, relative to a tap's first.
+    pub fn positions(&self) -> Vec<usize> {
+        let [height, width] = self.unfold.output;
+        (0..height * width).map(|p| p / width * self.plane[1] + p % width).collect()
     }
 
     /// Copies the planes of a group into `image`, padding with zeros.

@@ -15,6 +15,7 @@ pub mod matrix;
 pub mod panel;
 pub mod parallel;
 pub mod pool;
+pub mod weight_gradient;
 pub mod window;
 
 pub use activation::Activation;
