@@ -2,7 +2,7 @@
 
 use super::depthwise::Depthwise;
 use super::direct::{self, Layout, PackedWeight};
-use super::im2col::Unfold;
+use super::fold::Unfold;
 use super::matrix::{Matrix, multiply};
 use super::pool::max_plane;
 use super::weight_gradient::WeightGradient;
@@ -81,17 +81,31 @@ impl Epilogue<'_> {
         let [_, width] = rows.extents;
         let (from, to) = rows.range;
         let Some(pool) = &self.max_pool else {
-            let out = &mut out[from * width..to * width];
-            for (y, (out, row)) in out.chunks_exact_mut(width).zip(result.chunks(rows.stride)).enumerate() {
-                match residual {
-                    Some(residual) => {
-                        let residual = &residual[(from + y) * width..][..width];
-                        out.iter_mut().zip(row.iter().zip(residual)).for_each(|(o, (v, r))| *o = v + bias + r);
-                    }
-                    None => out.iter_mut().zip(row).for_each(|(o, v)| *o = v + bias),
+            let span = from * width..to * width;
+            let (out, residual) = (&mut out[span.clone()], residual.map(|r| &r[span]));
+            // The most frequent functions ride along; the others take a second pass in the cache.
+            pulp::Arch::new().dispatch(|| match self.activation {
+                Activation::Relu => {
+                    add_rows(
+                        out,
+                        (result, rows.stride),
+                        residual,
+                        width,
+                        |v| {
+                            let v = v + bias;
+                            if v < 0.0 { 0.0 } else { v }
+                        },
+                        |v, r| {
+                            let v = v + bias + r;
+                            if v < 0.0 { 0.0 } else { v }
+                        },
+                    );
                 }
+                _ => add_rows(out, (result, rows.stride), residual, width, |v| v + bias, |v, r| v + bias + r),
+            });
+            if self.activation != Activation::Relu {
+                self.activation.apply(out);
             }
-            self.activation.apply(out);
             return;
         };
         let pooled = pool.output(rows.extents, false).unwrap_or([0; 2]);
@@ -111,6 +125,27 @@ impl Epilogue<'_> {
             self.activation.apply(row);
         }
         max_plane(pool, result, (rows.extents, rows.stride), out, pooled);
+    }
+}
+
+/// Fills rows of `width` from strided rows, alone or with those of a residual.
+#[inline(always)]
+fn add_rows(
+    out: &mut [f32],
+    (rows, stride): (&[f32], usize),
+    residual: Option<&[f32]>,
+    width: usize,
+    alone: impl Fn(f32) -> f32,
+    with: impl Fn(f32, f32) -> f32,
+) {
+    let pairs = out.chunks_exact_mut(width).zip(rows.chunks(stride));
+    match residual {
+        Some(residual) => {
+            for ((out, row), residual) in pairs.zip(residual.chunks_exact(width)) {
+                out.iter_mut().zip(row.iter().zip(residual)).for_each(|(o, (v, r))| *o = with(*v, *r));
+            }
+        }
+        None => pairs.for_each(|(out, row)| out.iter_mut().zip(row).for_each(|(o, v)| *o = alone(*v))),
     }
 }
 
@@ -350,7 +385,7 @@ impl Convolution {
                     let grad = Matrix::new(&grad[group * outputs * plane..], outputs, plane);
                     let weight = Matrix::new(self.group_weight(weight, group), outputs, rows);
                     multiply(columns, false, weight.t(), grad);
-                    unfold.col2im(columns, plane, (0, plane), planes);
+                    unfold.fold(columns, planes);
                 }
             });
         })
@@ -370,12 +405,14 @@ fn sum_in_order(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
 pub fn bias_gradient(grad: &[f32], channels: usize, plane: usize) -> Vec<f32> {
     let mut result = vec![0.0; channels];
     result.par_iter_mut().enumerate().for_each(|(c, sum)| {
-        *sum = grad.chunks_exact((channels * plane).max(1)).map(|image| sum_lanes(&image[c * plane..][..plane])).sum();
+        let images = grad.chunks_exact((channels * plane).max(1));
+        *sum = pulp::Arch::new().dispatch(|| images.map(|image| sum_lanes(&image[c * plane..][..plane])).sum());
     });
     result
 }
 
 /// A sum with eight running sums, which the compiler keeps in vector registers.
+#[inline(always)]
 pub fn sum_lanes(values: &[f32]) -> f32 {
     let mut sums = [0.0f32; 8];
     let (chunks, rest) = values.as_chunks::<8>();

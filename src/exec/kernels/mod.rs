@@ -9,7 +9,7 @@ pub mod conv;
 pub mod custom;
 pub mod depthwise;
 pub mod direct;
-pub mod im2col;
+pub mod fold;
 pub mod linear;
 pub mod matrix;
 pub mod panel;

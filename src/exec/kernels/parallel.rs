@@ -2,9 +2,23 @@
 
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
+use std::sync::Once;
+
+/// Just below 32 MiB, the most that glibc raises its threshold to.
+const LARGEST_THRESHOLD: usize = (32 << 20) - (64 << 10);
 
 /// Elements per chunk of an elementwise loop: large enough to hide scheduling, small enough for the cache.
 pub const ELEMENTWISE_CHUNK: usize = 1 << 14;
+
+/// Keeps the memory of large buffers with the process after their first use.
+///
+/// glibc gives freed blocks above a threshold back to the system, and every new one then pays for page
+/// faults, a tenth of a run. Freeing one block of the largest size raises the threshold for good; with
+/// other allocators this does nothing.
+pub fn keep_large_buffers() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST_THRESHOLD))));
+}
 
 /// A vector of `len` elements whose chunks of `chunk` elements are each filled by `fill(index, chunk)`.
 ///

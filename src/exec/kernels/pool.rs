@@ -1,5 +1,6 @@
 //! Maximum and average over windows.
 
+use super::conv::sum_lanes;
 use super::{Window, parallel};
 
 /// What a pooling window computes.
@@ -68,6 +69,10 @@ impl Pool {
             for (i, out) in out.chunks_exact_mut(plane_in).enumerate() {
                 let index = task * per_task + i;
                 let (source, grad) = (&x[index * plane_in..][..plane_in], &grad[index * plane..][..plane]);
+                if self.kind == PoolKind::Max && halves(&self.window, self.input, self.output) {
+                    unpool_halves(source, self.input[1], out, (grad, self.output[1]));
+                    continue;
+                }
                 for oy in 0..self.output[0] {
                     for ox in 0..self.output[1] {
                         let gradient = grad[oy * self.output[1] + ox];
@@ -89,6 +94,10 @@ impl Pool {
     }
 
     fn average_plane(&self, source: &[f32], out: &mut [f32], count_padding: bool) {
+        if self.window == Window::dense(self.input) {
+            out[0] = sum_lanes(source) / source.len() as f32;
+            return;
+        }
         for oy in 0..self.output[0] {
             for ox in 0..self.output[1] {
                 let mut sum = 0.0;
@@ -146,6 +155,29 @@ fn larger(a: f32, b: f32) -> f32 {
     if b > a || b.is_nan() { b } else { a }
 }
 
+/// Whether the window is 2 x 2 with stride 2 and never leaves the input.
+fn halves(window: &Window, input: [usize; 2], output: [usize; 2]) -> bool {
+    let halving = Window { stride: [2; 2], ..Window::dense([2; 2]) };
+    *window == halving && output[0] * 2 <= input[0] && output[1] * 2 <= input[1]
+}
+
+/// Gives each gradient to the first maximum of its 2 x 2 window.
+fn unpool_halves(source: &[f32], width: usize, out: &mut [f32], (grad, columns): (&[f32], usize)) {
+    let beats = |a: f32, b: f32| a > b || (a.is_nan() && !b.is_nan());
+    for (oy, grad) in grad.chunks_exact(columns).enumerate() {
+        for (ox, gradient) in grad.iter().enumerate() {
+            let corner = 2 * oy * width + 2 * ox;
+            let mut best = corner;
+            for at in [corner + 1, corner + width, corner + width + 1] {
+                if beats(source[at], source[best]) {
+                    best = at;
+                }
+            }
+            out[best] = *gradient;
+        }
+    }
+}
+
 /// Maximum over the windows of one plane.
 ///
 /// `source` has the given extents and distance between rows.
@@ -161,8 +193,7 @@ fn max_rows(
     out: &mut [f32],
     output: [usize; 2],
 ) {
-    let halving = Window { stride: [2; 2], ..Window::dense([2; 2]) };
-    if *window == halving && output[0] * 2 <= input[0] && output[1] * 2 <= input[1] {
+    if halves(window, input, output) {
         for (oy, row) in out.chunks_exact_mut(output[1]).enumerate() {
             let upper = &source[2 * oy * stride..][..2 * output[1]];
             let lower = &source[(2 * oy + 1) * stride..][..2 * output[1]];
