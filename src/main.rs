@@ -1,1 +1,37 @@
-fn main() {}
+//! Arguments to a window or to the command line, nothing else.
+
+use secateur::cli::{self, Arguments, Command};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os()) {
+        Ok(Arguments { command: Some(command), global, .. }) => cli::run(&command, &global),
+        Ok(arguments) => window(arguments),
+        Err(code) => code,
+    }
+}
+
+/// Opens the window; without one, says so and shows what the same engine does headless.
+fn window(arguments: Arguments) -> ExitCode {
+    let for_a_model = arguments.model.is_some();
+    let problem = match open_window(arguments.model) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(problem) => problem,
+    };
+    if for_a_model {
+        return cli::fail(&format!("no window can be opened ({problem}); `secateur --help` lists what works without"));
+    }
+    cli::notice(&arguments.global, &format!("no window can be opened ({problem}), so this is the demo without one"));
+    cli::run(&Command::Demo, &arguments.global)
+}
+
+#[cfg(feature = "gui")]
+fn open_window(model: Option<PathBuf>) -> Result<(), String> {
+    secateur::ui::run(model).map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "gui"))]
+fn open_window(_: Option<PathBuf>) -> Result<(), String> {
+    Err("this build has none".to_owned())
+}

@@ -1,4 +1,13 @@
 //! Integration tests, linked once.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+mod architecture;
+mod cli;
+#[cfg(feature = "gui")]
+mod gui;
+mod hostile_files;
 mod kernels;
+mod roundtrip;
 mod sample_data;
+mod torch_masks;

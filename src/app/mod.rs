@@ -1,1 +1,37 @@
 //! The document, its commands and its history; no widgets and no tensor engine.
+//!
+//! A [`Session`] owns everything behind the window. Views read it and send [`Command`]s;
+//! [`Session::dispatch`] is the one place that changes it, and [`Session::poll`] takes in what
+//! background work reports.
+
+mod catalog;
+mod command;
+mod command_line;
+mod dispatch;
+mod edit;
+pub mod figures;
+mod filter;
+mod history;
+mod messages;
+mod preview;
+mod project;
+pub mod samples;
+mod scoreboard;
+mod selection;
+mod session;
+mod settings;
+mod snapshot;
+mod work;
+
+pub use catalog::{Entry, Menu, catalog};
+pub use command::{Command, EditPhase, Overlay, PathPurpose, Tab, Target};
+pub use command_line::command_line;
+pub use filter::{Filter, SortKey, arrange};
+pub use history::{History, Step, StepId, StepMetrics};
+pub use messages::{Message, Messages, Offer, Severity};
+pub use preview::{LayerPreview, Preview, channel_scores, deviation};
+pub use project::{Engine, Opened, Project, Thumbnail};
+pub use scoreboard::{Measured, Scoreboard};
+pub use selection::{SelectMode, Selection};
+pub use session::{Effect, JobView, Session, View};
+pub use settings::{CountScale, LayoutSizes, Recent, Settings, ThemeChoice, storage_folder};

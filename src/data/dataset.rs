@@ -111,14 +111,18 @@ impl Dataset {
                 return Err(DataError::UnknownFormat { path: path.to_owned() });
             }
         };
+        let folder = std::path::absolute(path).ok().filter(|_| metadata.is_dir());
+        let folder_name = folder.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         let beside = match &source {
             Source::Npz(file) | Source::Idx { images: file, .. } => file.with_file_name("dataset.toml"),
         };
-        let preprocess = match toml {
+        let (mut preprocess, toml) = match toml {
             Some(toml) => (Preprocess::read(toml)?, toml),
             None if beside.exists() => (Preprocess::read(&beside)?, &*beside),
             None => (Preprocess::default(), &*beside),
         };
+        preprocess.name = preprocess.name.or(folder_name);
+        let preprocess = (preprocess, toml);
         match source {
             Source::Npz(file) => open_npz(&file, preprocess, split),
             Source::Idx { images, labels } => open_idx(&images, labels.as_deref(), preprocess, split),
@@ -202,7 +206,7 @@ impl Dataset {
         self.shared.class_count
     }
 
-    /// Name for titles and reports.
+    /// Name for titles and reports: from `dataset.toml`, or of the folder or file that was opened.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
@@ -579,6 +583,7 @@ mod tests {
         assert_eq!(back.labels(), data.labels());
         assert_eq!(back.batch(&[6, 0]), data.batch(&[6, 0]));
         assert_eq!(back.fingerprint(), data.fingerprint());
+        assert_eq!(back.name(), folder.path().file_name().unwrap().to_str().unwrap());
         let direct = Dataset::open(&folder.path().join("t10k-images-idx3-ubyte.gz"), Split::Train).unwrap();
         assert_eq!(direct.labels(), data.labels());
     }

@@ -1,1 +1,20 @@
-//! Metrics of a model on a dataset, progressive and cancellable.
+//! Metrics of a model on a dataset, progressive and cancellable, and the comparison of two models.
+//!
+//! Batches are fixed and their sums are combined in order, so that a full evaluation gives the same
+//! numbers in the window, on the command line, and on any number of threads.
+
+mod compare;
+mod error;
+mod evaluate;
+mod evaluation;
+mod logits;
+mod options;
+mod runner;
+
+pub use compare::{Agreement, Probe, compare};
+pub use error::EvalError;
+pub use evaluate::evaluate;
+pub use evaluation::{ClassAccuracy, Evaluation, wilson};
+pub use logits::OutputKind;
+pub use options::EvalOptions;
+pub use runner::Runner;

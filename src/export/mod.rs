@@ -1,1 +1,19 @@
 //! Writers, size reports and the proof that a file equals what was seen.
+//!
+//! [`export`] writes a masked model beside its target, opens what it wrote, compares every byte and runs
+//! it against the model in memory; only a file that passed is renamed into place.
+
+mod deflate;
+mod error;
+mod proof;
+pub mod provenance;
+mod report;
+mod size;
+mod write;
+
+pub use deflate::zip_bytes;
+pub use error::ExportError;
+pub use proof::{Equality, Proof, prove};
+pub use report::{ExportReport, LayerReport};
+pub use size::{Encoding, Sizes, TensorSizes, count_nonzeros, measure_sizes};
+pub use write::{Request, export};

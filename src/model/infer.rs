@@ -249,13 +249,15 @@ fn conv_shape(node: &Node, shape: &Shape, weight: &[usize]) -> Result<Shape, Str
         return Err(format!("an input of rank {} does not fit a weight of rank {}", shape.len(), weight.len()));
     }
     let groups = node.int("group", 1).max(1) as usize;
-    let expected = weight[1].saturating_mul(groups);
     if let Some(channels) = shape[1].known()
-        && channels != expected
+        && Some(channels) != weight[1].checked_mul(groups)
     {
-        return Err(format!("{channels} input channels, but the weight expects {expected}"));
+        return Err(format!(
+            "{channels} input channels, but the weight takes {} in each of {groups} groups",
+            weight[1]
+        ));
     }
-    if weight[0] % groups != 0 {
+    if !weight[0].is_multiple_of(groups) {
         return Err(format!("{} output channels do not divide into {groups} groups", weight[0]));
     }
     let mut result = vec![shape[0].clone(), Dim::Known(weight[0])];

@@ -3,6 +3,7 @@
 //! A [`Model`] is immutable once opened. Nodes speak ONNX operator semantics, so that every reader
 //! above only has to translate into one vocabulary.
 
+mod architectures;
 mod builder;
 mod check;
 mod cost;
@@ -13,6 +14,7 @@ mod infer;
 mod layer;
 mod tensor;
 
+pub use architectures::Architecture;
 pub use builder::GraphBuilder;
 pub use check::{Inconsistency, check_consistency};
 pub use cost::{layer_macs, node_macs};

@@ -125,6 +125,14 @@ impl Tensor {
         }
     }
 
+    /// One element as f32, without converting the rest; none past the end.
+    pub fn f32_at(&self, index: usize) -> Option<f32> {
+        let size = self.dtype.size();
+        let at = index.checked_mul(size)?;
+        let bytes = self.bytes.slice(at..at.checked_add(size).filter(|&end| end <= self.bytes.len())?);
+        Self { dtype: self.dtype, shape: vec![1], bytes }.to_f32().first().copied()
+    }
+
     /// Elements as i64; floats are truncated, u64 beyond `i64::MAX` wraps.
     pub fn to_i64(&self) -> Vec<i64> {
         let bytes = &self.bytes[..];
@@ -185,6 +193,14 @@ mod tests {
         let half: Vec<u8> = [0.5f32, -1.25].iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
         let tensor = Tensor::new(DType::F16, vec![2], Bytes::from(half)).unwrap();
         assert_eq!(tensor.to_f32().as_ref(), &[0.5, -1.25]);
+    }
+
+    #[test]
+    fn single_elements_are_read_without_converting_the_rest() {
+        let half: Vec<u8> = [0.5f32, -1.25].iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+        let tensor = Tensor::new(DType::F16, vec![2], Bytes::from(half)).unwrap();
+        assert_eq!([0, 1, 2].map(|i| tensor.f32_at(i)), [Some(0.5), Some(-1.25), None]);
+        assert_eq!(tensor.f32_at(usize::MAX), None);
     }
 
     #[test]

@@ -1,5 +1,25 @@
 //! From a plan to a mask to masked weights. Pure and deterministic on any number of threads.
+//!
+//! [`resolve()`] turns a [`Plan`] into a [`Mask`], [`apply()`] a mask into a masked model. What was
+//! asked for is what is removed, to the piece: ties are broken by index, existing zeros go first.
 
+mod apply;
+mod bits;
+mod cutoff;
+mod error;
+mod file;
+mod global;
+mod mask;
 mod plan;
+mod resolve;
+mod select;
 
+pub use apply::apply;
+pub use bits::BitMask;
+pub use error::PruneError;
+pub use file::{PlanFileError, read_plan, write_plan};
+pub use global::global;
+pub use mask::{LayerMask, Mask, Selection};
 pub use plan::{Criterion, Cut, Granularity, LayerPlan, Plan};
+pub use resolve::{resolve, resolve_with};
+pub use select::select;

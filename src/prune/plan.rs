@@ -21,6 +21,13 @@ pub enum Criterion {
     /// Euclidean norm of a channel; the magnitude itself for single weights.
     #[default]
     L2,
+    /// Largest magnitude in a channel; the magnitude itself for single weights.
+    Linf,
+}
+
+impl Criterion {
+    /// All criteria, in the order of menus.
+    pub const ALL: [Self; 3] = [Self::L1, Self::L2, Self::Linf];
 }
 
 /// Where the line is drawn. Scores below it are removed.
@@ -30,20 +37,21 @@ pub enum Cut {
     /// Nothing is removed.
     #[default]
     None,
-    /// Remove every score strictly below this value.
+    /// Remove every score strictly below this value, which is at least 0.
     Threshold(f64),
-    /// Remove every score strictly below `s` times the standard deviation of the weights
-    /// (elements) or of the channel scores around zero mean shift (channels).
+    /// Remove every score strictly below this many standard deviations: the population standard
+    /// deviation of the layer's weights for single weights, of its channel scores for channels.
     Sigma(f64),
-    /// Remove this fraction of the pieces, rounded half to even; ties go by index, lowest first.
+    /// Remove this fraction of the pieces, 0 to 1, rounded half to even: lowest scores first, and of
+    /// equal scores the lowest index first.
     Sparsity(f64),
-    /// Keep exactly this many pieces; ties go by index, lowest removed first.
+    /// Keep exactly this many pieces; the others go as for `Sparsity`.
     Keep(usize),
 }
 
 /// What is done to one layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct LayerPlan {
     /// Piece that is removed.
     pub granularity: Granularity,
@@ -58,6 +66,7 @@ pub struct LayerPlan {
 
 /// The document: every decision of the user, by layer name. Layers that are absent stay dense.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Format version of this document.
     #[serde(default = "Plan::current_version")]

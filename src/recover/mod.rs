@@ -1,1 +1,25 @@
-//! Training and fine-tuning.
+//! Training and fine-tuning on the gradients of [`exec`](crate::exec).
+//!
+//! [`train`] learns from a [`Dataset`](crate::data::Dataset), keeps some of the *training* examples apart
+//! to choose the best epoch, and returns a new model; the test examples are never seen. With the same
+//! seed, data and options it returns the same bytes, whatever the number of threads.
+
+mod augment;
+mod error;
+mod loss;
+mod masks;
+mod optimizer;
+mod options;
+mod parameters;
+mod report;
+mod schedule;
+mod train;
+
+pub use augment::Augment;
+pub use error::RecoverError;
+pub use masks::Masks;
+pub use optimizer::Optimizer;
+pub use options::TrainOptions;
+pub use report::{EpochReport, TrainOutcome};
+pub use schedule::Schedule;
+pub use train::{train, train_architecture};

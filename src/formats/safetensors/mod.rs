@@ -14,7 +14,7 @@ mod read;
 mod write;
 
 pub use read::read;
-pub use write::stage;
+pub use write::{pieces, stage};
 
 /// Metadata key of the embedded graph.
 pub const GRAPH_KEY: &str = "secateur.graph";

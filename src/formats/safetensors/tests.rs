@@ -220,7 +220,7 @@ fn a_graph_with_a_cycle_is_refused() {
 #[test]
 fn a_graph_whose_shapes_do_not_fit_is_refused() {
     let message = refusal(with_graph(|g| g["inputs"][0]["shape"][1] = 3.into()));
-    assert!(message.contains("3 input channels, but the weight expects 1"), "{message}");
+    assert!(message.contains("3 input channels, but the weight takes 1"), "{message}");
 }
 
 #[test]

@@ -2,6 +2,7 @@ use super::header::{Header, METADATA};
 use super::{GRAPH_KEY, dtype};
 use crate::formats::{FormatError, Staged, graph_json};
 use crate::model::{Model, Tensor};
+use bytes::Bytes;
 use indexmap::IndexMap;
 use safetensors::tensor::TensorInfo;
 use std::path::Path;
@@ -16,6 +17,26 @@ const MAX_HEADER_BYTES: usize = 100_000_000;
 /// [`FormatError::Unwritable`] if a tensor takes the reserved name, [`FormatError::Write`] if the file
 /// system refuses; nothing is left behind.
 pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
+    let (header, order) = encode(model, path)?;
+    Staged::write(path, |file| {
+        file.write_all(&header)?;
+        order.iter().try_for_each(|&i| file.write_all(model.tensors[i].bytes()))
+    })
+    .map_err(|source| FormatError::Write { path: path.to_owned(), source })
+}
+
+/// The pieces of the file that [`stage`] would write for a model, in order.
+///
+/// # Errors
+/// [`FormatError::Unwritable`] as [`stage`], with `path` as the place to name.
+pub fn pieces(model: &Model, path: &Path) -> Result<Vec<Bytes>, FormatError> {
+    let (header, order) = encode(model, path)?;
+    let data = order.into_iter().map(|i| model.tensors[i].bytes().clone());
+    Ok(std::iter::once(Bytes::from(header)).chain(data).collect())
+}
+
+/// Header bytes, and the order of the tensor data behind it.
+fn encode(model: &Model, path: &Path) -> Result<(Vec<u8>, Vec<usize>), FormatError> {
     let unwritable = |problem: String| FormatError::Unwritable { problem, path: path.to_owned() };
     if model.tensors.contains_key(METADATA) {
         return Err(unwritable(format!("the tensor name `{METADATA}` is reserved by the format")));
@@ -31,11 +52,7 @@ pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
     if header.len() > MAX_HEADER_BYTES {
         return Err(unwritable(format!("its header would take {} bytes, readers accept 100 MB", header.len())));
     }
-    Staged::write(path, |file| {
-        file.write_all(&header)?;
-        order.iter().try_for_each(|&i| file.write_all(model.tensors[i].bytes()))
-    })
-    .map_err(|source| FormatError::Write { path: path.to_owned(), source })
+    Ok((header, order))
 }
 
 /// Gives every tensor its place; returns header entries in model order and the order of the data.

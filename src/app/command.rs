@@ -1,0 +1,184 @@
+use super::filter::SortKey;
+use super::history::StepId;
+use super::selection::SelectMode;
+use super::settings::{CountScale, ThemeChoice};
+use crate::prune::{Criterion, Cut, Granularity};
+use crate::stats::HistogramScale;
+use std::path::PathBuf;
+
+/// A dialog that asks for a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PathPurpose {
+    /// Which model to open.
+    OpenModel,
+    /// Which data set to measure on.
+    OpenData,
+    /// Where to write the pruned model.
+    Export,
+    /// Which plan to load.
+    OpenPlan,
+    /// Where to write the plan.
+    SavePlan,
+}
+
+/// A view of the middle column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Tab {
+    /// Histogram of weight magnitudes, or of channel norms.
+    #[default]
+    Distribution,
+    /// Channels of the focused layer, sorted by norm.
+    Channels,
+    /// The weights themselves as an image.
+    Weights,
+}
+
+/// Parts of the window that are laid over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Overlay {
+    /// Command palette.
+    Palette,
+    /// Messages of this session.
+    Log,
+    /// Shortcuts and gestures.
+    Help,
+    /// Version, licences, links.
+    About,
+    /// In-app path picker.
+    PathPicker(PathPurpose),
+}
+
+/// Whether an edit is under way or settled. One drag is one step of history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EditPhase {
+    /// The handle is still held.
+    Live,
+    /// The handle was let go, or the value was typed.
+    Settled,
+}
+
+/// Layers that an edit applies to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One layer, by index.
+    Layer(usize),
+    /// All selected layers that are not locked.
+    Selection,
+    /// All layers that are not locked.
+    All,
+}
+
+/// Everything a user can do. Menus, shortcuts, the palette, the views and the tests send these;
+/// [`super::Session::dispatch`] alone carries them out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Ask for a path, with the system's dialog where there is one.
+    Choose(PathPurpose),
+    /// Open the bundled LeNet-5 with its test images.
+    OpenSample,
+    /// Open a model file.
+    OpenModel(PathBuf),
+    /// Open a data set.
+    OpenData(PathBuf),
+    /// Open a plan and make it the current one.
+    OpenPlan(PathBuf),
+    /// Write the current plan.
+    SavePlan(PathBuf),
+    /// Write the pruned model, re-open it and compare.
+    Export(PathBuf),
+    /// Close the window.
+    Quit,
+
+    /// One step back in history.
+    Undo,
+    /// One step forward.
+    Redo,
+    /// To any step of the history.
+    GoTo(StepId),
+    /// Put the equivalent command line on the clipboard.
+    CopyCommandLine,
+
+    /// A click on a layer.
+    Select {
+        /// Index of the layer.
+        layer: usize,
+        /// What the click means.
+        mode: SelectMode,
+    },
+    /// Select everything shown.
+    SelectAll,
+    /// Move the focus among the rows shown.
+    FocusNext,
+    /// Move the focus among the rows shown.
+    FocusPrevious,
+
+    /// Draw the line somewhere else.
+    SetCut {
+        /// Where.
+        target: Target,
+        /// The line.
+        cut: Cut,
+        /// Whether it is still moving.
+        phase: EditPhase,
+    },
+    /// Remove the same share over all targets together, by one global ranking.
+    CutGlobally {
+        /// Layers that share the ranking.
+        target: Target,
+        /// Share to remove.
+        sparsity: f64,
+    },
+    /// Prune single weights or whole channels.
+    SetGranularity {
+        /// Where.
+        target: Target,
+        /// Piece that is removed.
+        granularity: Granularity,
+    },
+    /// Rank by another norm.
+    SetCriterion {
+        /// Where.
+        target: Target,
+        /// The ranking.
+        criterion: Criterion,
+    },
+    /// Give the selected layers the decision of the focused one.
+    ApplyToSelection,
+    /// Lock the selected layers, or unlock them if all are locked.
+    ToggleLock,
+    /// Make the selected layers dense again.
+    ResetSelected,
+    /// Make everything dense again.
+    ResetAll,
+    /// Stop what runs in the background.
+    CancelJobs,
+    /// Measure accuracy and latency afresh.
+    MeasureAgain,
+
+    /// Show a view.
+    ShowTab(Tab),
+    /// Horizontal axis of the distribution.
+    SetMagnitudeScale(HistogramScale),
+    /// Vertical axis of the distribution.
+    SetCountScale(CountScale),
+    /// Order of the layer table; again to reverse.
+    SortBy(SortKey),
+    /// Show only matching layers.
+    SetFilter(String),
+    /// Colours.
+    SetTheme(ThemeChoice),
+    /// Dark if light, light if dark.
+    ToggleTheme,
+    /// Larger text and controls.
+    ZoomIn,
+    /// Smaller text and controls.
+    ZoomOut,
+    /// Text and controls at their own size.
+    ZoomReset,
+    /// Lay something over the window, or take it away if it is there.
+    Toggle(Overlay),
+    /// Take away whatever lies over the window.
+    CloseOverlay,
+    /// Close a toast.
+    DismissToast(usize),
+}

@@ -1,0 +1,122 @@
+use crate::model::Layer;
+use crate::prune::{Criterion, Cut, Granularity, LayerPlan, Plan};
+use std::path::Path;
+
+/// The command that does the same without a window.
+///
+/// One call with flags where every changed layer has the same decision; otherwise a call with the saved
+/// plan. None if the plan removes nothing.
+pub fn command_line(model: &Path, layers: &[Layer], plan: &Plan, plan_file: Option<&Path>) -> Option<String> {
+    let changed: Vec<(&Layer, LayerPlan)> = layers
+        .iter()
+        .map(|layer| (layer, plan.layer(&layer.name)))
+        .filter(|(_, decision)| decision.cut != Cut::None)
+        .collect();
+    let (_, first) = changed.first()?;
+    let model_text = quoted(&model.to_string_lossy());
+    let output = quoted(&format!("{}-pruned.safetensors", stem(model)));
+    let same = |d: &LayerPlan| (d.granularity, d.criterion, d.cut) == (first.granularity, first.criterion, first.cut);
+    if !changed.iter().all(|(_, d)| same(d)) {
+        let plan_text = plan_file.map_or_else(|| format!("{}.plan.json", stem(model)), |p| p.to_string_lossy().into());
+        return Some(format!("secateur prune {model_text} --plan {} -o {output}", quoted(&plan_text)));
+    }
+    let mut words = vec![format!("secateur prune {model_text}")];
+    let prunable = layers.iter().filter(|l| l.prunability.is_prunable()).count();
+    if changed.len() < prunable {
+        words.extend(changed.iter().map(|(layer, _)| format!("--include {}", quoted(&escaped(&layer.name)))));
+    }
+    if first.granularity == Granularity::Channel {
+        words.push("--granularity channel".to_owned());
+        match first.criterion {
+            Criterion::L1 => words.push("--criterion l1".to_owned()),
+            Criterion::L2 => {}
+            Criterion::Linf => words.push("--criterion linf".to_owned()),
+        }
+    }
+    words.push(match first.cut {
+        Cut::None => return None,
+        Cut::Threshold(t) => format!("--threshold {t}"),
+        Cut::Sigma(s) => format!("--sigma {s}"),
+        Cut::Sparsity(p) => format!("--sparsity {p}"),
+        Cut::Keep(k) => format!("--keep {k}"),
+    });
+    words.push(format!("-o {output}"));
+    Some(words.join(" "))
+}
+
+fn stem(model: &Path) -> String {
+    model.file_stem().map_or_else(|| "model".to_owned(), |s| s.to_string_lossy().into_owned())
+}
+
+/// Layer names may hold characters that globs read as patterns.
+fn escaped(name: &str) -> String {
+    name.chars().fold(String::new(), |mut out, c| {
+        if matches!(c, '*' | '?' | '[' | ']' | '{' | '}') {
+            out.extend(['[', c, ']']);
+        } else {
+            out.push(c);
+        }
+        out
+    })
+}
+
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{LayerKind, Prunability};
+
+    fn layer(name: &str) -> Layer {
+        Layer {
+            name: name.into(),
+            nodes: vec![],
+            kind: LayerKind::Linear,
+            weight: format!("{name}.weight"),
+            bias: None,
+            shape: vec![4, 4],
+            output_axis: 0,
+            groups: 1,
+            prunability: Prunability::Prunable,
+        }
+    }
+
+    fn line(decisions: &[(&str, LayerPlan)]) -> Option<String> {
+        let mut plan = Plan::dense();
+        for (name, decision) in decisions {
+            plan.set(name, decision.clone());
+        }
+        command_line(Path::new("nets/le net.safetensors"), &[layer("a"), layer("b[0]")], &plan, None)
+    }
+
+    #[test]
+    fn one_changed_layer_is_included_by_name() {
+        let cut = LayerPlan { cut: Cut::Threshold(0.0312), ..LayerPlan::default() };
+        assert_eq!(
+            line(&[("b[0]", cut)]).unwrap(),
+            "secateur prune 'nets/le net.safetensors' --include 'b[[]0[]]' --threshold 0.0312 -o 'le net-pruned.safetensors'"
+        );
+    }
+
+    #[test]
+    fn one_decision_for_all_layers_needs_no_names() {
+        let cut = LayerPlan { granularity: Granularity::Channel, cut: Cut::Sparsity(0.5), ..LayerPlan::default() };
+        let text = line(&[("a", cut.clone()), ("b[0]", cut)]).unwrap();
+        assert!(text.contains(".safetensors' --granularity channel --sparsity 0.5 -o"), "{text}");
+    }
+
+    #[test]
+    fn different_decisions_go_through_a_plan_file() {
+        let a = LayerPlan { cut: Cut::Keep(3), ..LayerPlan::default() };
+        let b = LayerPlan { cut: Cut::Sigma(1.5), ..LayerPlan::default() };
+        assert!(line(&[("a", a), ("b[0]", b)]).unwrap().contains("--plan 'le net.plan.json'"));
+        assert_eq!(line(&[]), None);
+    }
+}

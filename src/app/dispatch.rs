@@ -1,0 +1,149 @@
+use super::command::{Command, Overlay, PathPurpose};
+use super::messages::Severity;
+use super::selection::SelectMode;
+use super::session::{Effect, Session};
+use super::settings::ThemeChoice;
+use crate::prune::Plan;
+use std::path::Path;
+
+const ZOOM_STEP: u32 = 10;
+const ZOOM_RANGE: std::ops::RangeInclusive<u32> = 60..=250;
+
+impl Session {
+    /// Carries out a command. The one place that changes the session.
+    pub fn dispatch(&mut self, command: Command) {
+        match command {
+            Command::Choose(purpose) => self.ask_path(purpose),
+            Command::OpenSample => self.start_opening_sample(),
+            Command::OpenModel(path) => self.start_opening(path),
+            Command::OpenData(path) => self.start_opening_data(path),
+            Command::OpenPlan(path) => self.start_opening_plan(path),
+            Command::SavePlan(path) => self.start_saving_plan(path),
+            Command::Export(path) => self.start_exporting(path),
+            Command::Quit => self.effects.push(Effect::Quit),
+
+            Command::Undo => self.move_in_history(|h| h.undo()),
+            Command::Redo => self.move_in_history(|h| h.redo()),
+            Command::GoTo(step) => self.move_in_history(|h| h.go_to(step)),
+            Command::CopyCommandLine => self.copy_command_line(),
+
+            Command::Select { layer, mode } => self.selection.click(layer, mode, &self.view.rows),
+            Command::SelectAll => self.selection.set(self.view.rows.iter().copied()),
+            Command::FocusNext => self.move_focus(1),
+            Command::FocusPrevious => self.move_focus(-1),
+
+            Command::SetCut { target, cut, phase } => self.set_cut(&target, cut, phase),
+            Command::CutGlobally { target, sparsity } => self.cut_globally(&target, sparsity),
+            Command::SetGranularity { target, granularity } => self.set_granularity(&target, granularity),
+            Command::SetCriterion { target, criterion } => self.set_criterion(&target, criterion),
+            Command::ApplyToSelection => self.apply_to_selection(),
+            Command::ToggleLock => self.toggle_lock(),
+            Command::ResetSelected => self.reset_selected(),
+            Command::ResetAll => self.commit("Everything dense", Plan::dense()),
+            Command::CancelJobs => self.slots.cancel(),
+            Command::MeasureAgain => self.measure_again(),
+
+            Command::ShowTab(tab) => self.view.tab = tab,
+            Command::SetMagnitudeScale(scale) => self.change_settings(|s| s.magnitude_scale = scale),
+            Command::SetCountScale(scale) => self.change_settings(|s| s.count_scale = scale),
+            Command::SortBy(key) => {
+                self.view.descending = self.view.sort == key && !self.view.descending;
+                self.view.sort = key;
+                self.arrange_rows();
+            }
+            Command::SetFilter(text) => {
+                self.view.filter = text;
+                self.arrange_rows();
+            }
+            Command::SetTheme(theme) => self.change_settings(|s| s.theme = theme),
+            Command::ToggleTheme => self.change_settings(|s| {
+                s.theme = if s.theme == ThemeChoice::Light { ThemeChoice::Dark } else { ThemeChoice::Light };
+            }),
+            Command::ZoomIn => self.zoom(|z| z + ZOOM_STEP),
+            Command::ZoomOut => self.zoom(|z| z - ZOOM_STEP),
+            Command::ZoomReset => self.zoom(|_| 100),
+            Command::Toggle(overlay) => self.toggle_overlay(overlay),
+            Command::CloseOverlay => self.view.overlay = None,
+            Command::DismissToast(index) => self.messages.dismiss(index),
+        }
+    }
+
+    fn ask_path(&mut self, purpose: PathPurpose) {
+        let needs_model = !matches!(purpose, PathPurpose::OpenModel);
+        if needs_model && self.project.is_none() {
+            return self.messages.say(Severity::Warning, "Open a model first.");
+        }
+        self.effects.push(Effect::AskPath(purpose));
+    }
+
+    fn copy_command_line(&mut self) {
+        match self.command_line() {
+            Some(line) => {
+                self.effects.push(Effect::CopyText(line));
+                self.messages.say(Severity::Info, "The command line is on the clipboard.");
+            }
+            None => self.messages.say(Severity::Info, "Nothing is pruned yet, so there is no command to copy."),
+        }
+    }
+
+    fn move_focus(&mut self, by: isize) {
+        let rows = &self.view.rows;
+        let Some(last) = rows.len().checked_sub(1) else { return };
+        let now = self.selection.focus().and_then(|f| rows.iter().position(|&r| r == f)).unwrap_or(0);
+        let next = now.saturating_add_signed(by).min(last);
+        let layer = rows[next];
+        self.selection.click(layer, SelectMode::Replace, &self.view.rows);
+    }
+
+    fn move_in_history(&mut self, moves: impl FnOnce(&mut super::History) -> bool) {
+        let Some(project) = &mut self.project else { return };
+        if moves(&mut project.history) {
+            project.after_move();
+            self.after_commit();
+        }
+    }
+
+    fn measure_again(&mut self) {
+        let Some(history) = self.history_mut() else { return };
+        history.forget_metrics();
+        self.start_measuring_all();
+    }
+
+    fn change_settings(&mut self, change: impl FnOnce(&mut super::Settings)) {
+        change(&mut self.settings);
+        self.save_settings();
+    }
+
+    fn zoom(&mut self, change: impl FnOnce(u32) -> u32) {
+        self.change_settings(|s| {
+            let now = if s.zoom_percent == 0 { 100 } else { s.zoom_percent };
+            s.zoom_percent = change(now).clamp(*ZOOM_RANGE.start(), *ZOOM_RANGE.end());
+        });
+    }
+
+    fn toggle_overlay(&mut self, overlay: Overlay) {
+        if overlay == Overlay::Log {
+            self.messages.mark_read();
+        }
+        self.view.overlay = (self.view.overlay != Some(overlay)).then_some(overlay);
+    }
+
+    /// Makes a loaded plan the current one, if it fits the model.
+    pub(super) fn take_in_plan(&mut self, plan: &Plan, path: &Path) {
+        let Some(project) = &self.project else { return };
+        let unknown: Vec<&str> = plan
+            .layers
+            .keys()
+            .filter(|name| project.layers().iter().all(|l| l.name != **name))
+            .map(String::as_str)
+            .collect();
+        if unknown.is_empty() {
+            self.commit("Plan loaded", plan.clone());
+            self.plan_file = Some(path.to_owned());
+        } else {
+            let text =
+                format!("The plan names layers that this model lacks ({}): {}", unknown.join(", "), path.display());
+            self.messages.say(Severity::Error, text);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+use super::command::{EditPhase, Target};
+use super::figures;
+use super::messages::Severity;
+use super::project::Project;
+use super::session::Session;
+use crate::model::Layer;
+use crate::prune::{self, Criterion, Cut, Granularity, LayerPlan, Plan};
+
+impl Session {
+    /// Layers that an edit may touch: prunable ones, and of several only those that are not locked.
+    fn targets(&self, target: &Target) -> Vec<usize> {
+        let Some(project) = &self.project else { return Vec::new() };
+        let prunable = |&i: &usize| project.layers().get(i).is_some_and(|l| l.prunability.is_prunable());
+        let free = |&i: &usize| !project.plan().layer(&project.layers()[i].name).locked;
+        match target {
+            Target::Layer(index) => Some(*index).filter(prunable).into_iter().collect(),
+            Target::Selection if self.selection.len() == 1 => self.selection.iter().filter(prunable).collect(),
+            Target::Selection => self.selection.iter().filter(prunable).filter(free).collect(),
+            Target::All => (0..project.layers().len()).filter(prunable).filter(free).collect(),
+        }
+    }
+
+    /// The plan on screen with the decision of every target changed.
+    fn changed_plan(&self, targets: &[usize], change: impl Fn(&mut LayerPlan)) -> Option<Plan> {
+        let project = self.project.as_ref()?;
+        let mut plan = project.plan().clone();
+        for &index in targets {
+            let name = &project.layers()[index].name;
+            let mut decision = plan.layer(name);
+            change(&mut decision);
+            plan.set(name, decision);
+        }
+        Some(plan)
+    }
+
+    /// `conv2`, or `3 layers`.
+    fn name_targets(&self, targets: &[usize]) -> String {
+        match (targets, &self.project) {
+            ([only], Some(project)) => project.layers()[*only].name.clone(),
+            _ => format!("{} layers", targets.len()),
+        }
+    }
+
+    pub(super) fn commit(&mut self, label: &str, plan: Plan) {
+        let Some(project) = &mut self.project else { return };
+        let was_dragging = project.is_dragging();
+        if project.settle(label, plan) || was_dragging {
+            self.after_commit();
+        }
+    }
+
+    pub(super) fn after_commit(&mut self) {
+        self.arrange_rows();
+        self.plan_changed();
+        self.start_saving_session();
+    }
+
+    pub(super) fn set_cut(&mut self, target: &Target, cut: Cut, phase: EditPhase) {
+        let targets = self.targets(target);
+        let Some(plan) = self.changed_plan(&targets, |d| d.cut = cut) else { return };
+        match phase {
+            EditPhase::Live => {
+                let Some(project) = &mut self.project else { return };
+                if *project.plan() != plan {
+                    project.drag(plan);
+                    self.plan_changed();
+                }
+            }
+            EditPhase::Settled => {
+                let label = format!("{} {}", self.name_targets(&targets), describe(cut));
+                self.commit(&label, plan);
+            }
+        }
+    }
+
+    pub(super) fn cut_globally(&mut self, target: &Target, sparsity: f64) {
+        let targets = self.targets(target);
+        let Some(project) = &self.project else { return };
+        // Weights and channels have scores of different kinds, so each kind is ranked by itself.
+        let mut plan = project.plan().clone();
+        for (granularity, criterion) in kinds(project, &targets) {
+            let ranked: Vec<&Layer> = targets
+                .iter()
+                .map(|&i| &project.layers()[i])
+                .filter(|l| kind(&plan.layer(&l.name)) == (granularity, criterion))
+                .collect();
+            let cut = Cut::Sparsity(sparsity);
+            let opened = &project.opened;
+            match prune::global(&opened.model, &ranked, &opened.statistics, granularity, criterion, cut) {
+                Ok(cuts) => {
+                    for (name, cut) in cuts {
+                        let decision = plan.layer(&name);
+                        plan.set(&name, LayerPlan { cut, ..decision });
+                    }
+                }
+                Err(error) => return self.messages.say(Severity::Error, error.to_string()),
+            }
+        }
+        self.commit(&format!("Global {}", figures::percent(sparsity, 0)), plan);
+    }
+
+    pub(super) fn set_granularity(&mut self, target: &Target, granularity: Granularity) {
+        let targets = self.targets(target);
+        // A line through weights means nothing to channels; only a share of pieces carries over.
+        let plan = self.changed_plan(&targets, |d| {
+            if d.granularity != granularity {
+                d.granularity = granularity;
+                d.cut = match d.cut {
+                    Cut::Sparsity(share) => Cut::Sparsity(share),
+                    _ => Cut::None,
+                };
+            }
+        });
+        let Some(plan) = plan else { return };
+        let piece = match granularity {
+            Granularity::Element => "by weights",
+            Granularity::Channel => "by channels",
+        };
+        self.commit(&format!("{} {piece}", self.name_targets(&targets)), plan);
+    }
+
+    pub(super) fn set_criterion(&mut self, target: &Target, criterion: Criterion) {
+        let targets = self.targets(target);
+        let plan = self.changed_plan(&targets, |d| {
+            if d.criterion != criterion {
+                d.criterion = criterion;
+                if d.granularity == Granularity::Channel && !matches!(d.cut, Cut::Sparsity(_) | Cut::Keep(_)) {
+                    d.cut = Cut::None;
+                }
+            }
+        });
+        let Some(plan) = plan else { return };
+        let norm = match criterion {
+            Criterion::L1 => "by L1 norm",
+            Criterion::L2 => "by L2 norm",
+            Criterion::Linf => "by largest weight",
+        };
+        self.commit(&format!("{} {norm}", self.name_targets(&targets)), plan);
+    }
+
+    pub(super) fn apply_to_selection(&mut self) {
+        let (Some(project), Some(focus)) = (&self.project, self.selection.focus()) else { return };
+        let source = project.plan().layer(&project.layers()[focus].name);
+        let share = {
+            let preview = project.preview().layer(focus);
+            preview.removed() as f64 / preview.pieces.max(1) as f64
+        };
+        // Absolute lines and counts fit one layer only; what carries over is the share they remove.
+        let cut = match source.cut {
+            Cut::Keep(_) => Cut::Sparsity(share),
+            cut => cut,
+        };
+        let targets: Vec<usize> = self.targets(&Target::Selection).into_iter().filter(|&t| t != focus).collect();
+        let plan = self.changed_plan(&targets, |d| {
+            *d = LayerPlan { cut, locked: d.locked, ..source.clone() };
+        });
+        let Some(plan) = plan else { return };
+        self.commit(&format!("{} {}", self.name_targets(&targets), describe(cut)), plan);
+    }
+
+    pub(super) fn toggle_lock(&mut self) {
+        let targets: Vec<usize> = self.selection.iter().collect();
+        let Some(project) = &self.project else { return };
+        let all_locked = targets.iter().all(|&i| project.plan().layer(&project.layers()[i].name).locked);
+        let Some(plan) = self.changed_plan(&targets, |d| d.locked = !all_locked) else { return };
+        let verb = if all_locked { "unlocked" } else { "locked" };
+        self.commit(&format!("{} {verb}", self.name_targets(&targets)), plan);
+    }
+
+    pub(super) fn reset_selected(&mut self) {
+        let targets = self.targets(&Target::Selection);
+        let plan = self.changed_plan(&targets, |d| *d = LayerPlan { locked: d.locked, ..LayerPlan::default() });
+        let Some(plan) = plan else { return };
+        self.commit(&format!("{} dense", self.name_targets(&targets)), plan);
+    }
+}
+
+/// Layers are ranked together if their scores compare: single weights always, channels by the same norm.
+fn kind(decision: &LayerPlan) -> (Granularity, Criterion) {
+    match decision.granularity {
+        Granularity::Element => (Granularity::Element, Criterion::L2),
+        Granularity::Channel => (Granularity::Channel, decision.criterion),
+    }
+}
+
+fn kinds(project: &Project, targets: &[usize]) -> Vec<(Granularity, Criterion)> {
+    let mut kinds = Vec::new();
+    for &index in targets {
+        let next = kind(&project.plan().layer(&project.layers()[index].name));
+        if !kinds.contains(&next) {
+            kinds.push(next);
+        }
+    }
+    kinds
+}
+
+fn describe(cut: Cut) -> String {
+    match cut {
+        Cut::None => "dense".to_owned(),
+        Cut::Threshold(t) => format!("< {}", figures::magnitude(t)),
+        Cut::Sigma(s) => format!("< {s:.2} σ"),
+        Cut::Sparsity(p) => figures::percent(p, 1),
+        Cut::Keep(k) => format!("keep {}", figures::count(k as u64)),
+    }
+}

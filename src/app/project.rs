@@ -1,0 +1,197 @@
+use super::history::History;
+use super::preview::Preview;
+use crate::exec::{Bound, Program};
+use crate::formats::{self, FormatError};
+use crate::model::{Layer, Model, Prunability, layer_macs, layers_of};
+use crate::prune::Plan;
+use crate::stats::{HistogramScale, LayerStatistics, Statistics};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Bars of a distribution in a table row.
+const THUMBNAIL_BINS: usize = 44;
+
+/// What opening a model learns of it, ready to be shown.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The model, never changed again.
+    pub model: Arc<Model>,
+    /// Its layers.
+    pub layers: Arc<[Layer]>,
+    /// Distributions and channel norms of its layers.
+    pub statistics: Arc<Statistics>,
+    /// Small picture of every layer's distribution.
+    pub thumbnails: Arc<[Thumbnail]>,
+    /// Dense multiply-accumulates per layer for one example, where shapes are known.
+    pub macs: Arc<[Option<u64>]>,
+    /// The model ready to run, or one sentence on why it cannot.
+    pub engine: Result<Arc<Engine>, String>,
+}
+
+/// A model ready to run.
+#[derive(Debug)]
+pub struct Engine {
+    /// The compiled graph.
+    pub program: Program,
+    /// The graph with the weights of the opened file.
+    pub dense: Bound,
+}
+
+/// Heights of a small histogram over 0..=`max` of |w|.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Thumbnail {
+    /// Heights in 0..=1.
+    pub heights: Vec<f32>,
+    /// Right end of the axis.
+    pub max: f64,
+}
+
+impl Thumbnail {
+    fn of(statistics: &LayerStatistics) -> Self {
+        let distribution = &statistics.distribution;
+        let (_, max) = distribution.display_range(HistogramScale::Linear);
+        let histogram = distribution.histogram(HistogramScale::Linear, THUMBNAIL_BINS, Some((0.0, max)));
+        let mut heights = vec![0f64; THUMBNAIL_BINS];
+        for bin in &histogram.bins {
+            let at = ((bin.lo + bin.hi) / 2.0 / max * THUMBNAIL_BINS as f64) as usize;
+            heights[at.min(THUMBNAIL_BINS - 1)] += bin.count as f64;
+        }
+        heights[0] += histogram.zeros as f64;
+        let peak = heights.iter().copied().fold(0.0, f64::max);
+        Self { heights: heights.iter().map(|h| if peak > 0.0 { (h / peak) as f32 } else { 0.0 }).collect(), max }
+    }
+}
+
+impl Opened {
+    /// Opens a model file. `progress` is told layers read and layers in all; if it breaks there is no result.
+    ///
+    /// # Errors
+    /// [`FormatError`] if the file is no model that can be read.
+    pub fn open(path: &Path, progress: &dyn Fn(u64, u64) -> ControlFlow<()>) -> Result<Option<Self>, FormatError> {
+        formats::open(path).map(|model| Self::of_model(model, progress))
+    }
+
+    /// Learns what there is to know of a model that is already in memory; none if `progress` breaks.
+    pub fn of_model(model: Model, progress: &dyn Fn(u64, u64) -> ControlFlow<()>) -> Option<Self> {
+        let mut layers = layers_of(&model);
+        let total = layers.len() as u64;
+        let mut statistics = Statistics::default();
+        for (done, layer) in layers.iter_mut().enumerate() {
+            if progress(done as u64, total).is_break() {
+                return None;
+            }
+            let Some(weight) = model.tensors.get(&layer.weight) else { continue };
+            if layer.prunability.is_prunable() {
+                let read = LayerStatistics::of_layer(layer, weight);
+                if read.distribution.nans() > 0 {
+                    layer.prunability = Prunability::NotANumber(read.distribution.nans() as u64);
+                }
+                statistics.insert(&layer.name, Arc::new(read));
+            }
+        }
+        let thumbnails =
+            layers.iter().map(|l| statistics.get(&l.name).map(|s| Thumbnail::of(s)).unwrap_or_default()).collect();
+        let macs = layers.iter().map(|l| layer_macs(&model, l)).collect();
+        let engine = ready(&model).map(Arc::new);
+        Some(Self {
+            model: Arc::new(model),
+            layers: layers.into(),
+            statistics: Arc::new(statistics),
+            thumbnails,
+            macs,
+            engine,
+        })
+    }
+}
+
+fn ready(model: &Model) -> Result<Engine, String> {
+    if model.graph.is_none() {
+        return Err("the file holds weights but no graph, so accuracy cannot be measured".to_owned());
+    }
+    let program = Program::compile(model).map_err(|e| e.to_string())?;
+    let dense = program.bind(model).map_err(|e| e.to_string())?;
+    Ok(Engine { program, dense })
+}
+
+/// An opened model with everything decided about it.
+#[derive(Debug)]
+pub struct Project {
+    /// What opening learned.
+    pub opened: Opened,
+    /// Every committed plan.
+    pub history: History,
+    draft: Option<Plan>,
+    preview: Preview,
+}
+
+impl Project {
+    /// A project at the current step of `history`.
+    pub fn new(opened: Opened, history: History) -> Self {
+        let preview = Preview::default();
+        let mut project = Self { opened, history, draft: None, preview };
+        project.refresh();
+        project
+    }
+
+    /// The plan on screen: the one being dragged, or else the current step's.
+    pub fn plan(&self) -> &Plan {
+        self.draft.as_ref().unwrap_or_else(|| self.history.plan())
+    }
+
+    /// What the plan on screen does to every layer.
+    pub const fn preview(&self) -> &Preview {
+        &self.preview
+    }
+
+    /// Whether an edit is under way.
+    pub const fn is_dragging(&self) -> bool {
+        self.draft.is_some()
+    }
+
+    /// Layers of the model.
+    pub fn layers(&self) -> &[Layer] {
+        &self.opened.layers
+    }
+
+    /// Whether there is anything to prune.
+    pub fn has_layers(&self) -> bool {
+        !self.opened.layers.is_empty()
+    }
+
+    /// Statistics of a layer, by index.
+    pub fn statistics(&self, layer: usize) -> Option<&Arc<LayerStatistics>> {
+        self.opened.statistics.get(&self.opened.layers.get(layer)?.name)
+    }
+
+    /// Dense multiply-accumulates of the whole model for one example.
+    pub fn total_macs(&self) -> Option<u64> {
+        self.opened.model.graph.as_ref()?;
+        self.opened.macs.iter().copied().sum()
+    }
+
+    /// Shows `plan` without committing it.
+    pub(super) fn drag(&mut self, plan: Plan) {
+        self.draft = Some(plan);
+        self.refresh();
+    }
+
+    /// Commits `plan`, which ends any drag. False if it changes nothing.
+    pub(super) fn settle(&mut self, label: &str, plan: Plan) -> bool {
+        self.draft = None;
+        let changed = self.history.commit(label, plan);
+        self.refresh();
+        changed
+    }
+
+    /// Follows a move in history.
+    pub(super) fn after_move(&mut self) {
+        self.draft = None;
+        self.refresh();
+    }
+
+    fn refresh(&mut self) {
+        let plan = self.draft.as_ref().unwrap_or_else(|| self.history.plan());
+        self.preview.update(&self.opened, plan);
+    }
+}

@@ -1,0 +1,65 @@
+//! The bundled sample: LeNet-5 trained on Fashion-MNIST, and the 10,000 test images.
+//!
+//! The files are looked for in the project that the program was built from, then in `sample_models` of
+//! the current folder; an installed program that finds neither uses the copies that it carries.
+
+use crate::data::{DataError, Dataset, Preprocess, Split};
+use crate::formats::{self, FormatError};
+use crate::model::Model;
+use std::path::{Path, PathBuf};
+
+const MODEL: &str = "lenet-5.safetensors";
+const DATA: &str = "fashion-mnist";
+
+static EMBEDDED_IMAGES: &[u8] = include_bytes!("../../sample_models/fashion-mnist/t10k-images-idx3-ubyte.gz");
+static EMBEDDED_LABELS: &[u8] = include_bytes!("../../sample_models/fashion-mnist/t10k-labels-idx1-ubyte.gz");
+static EMBEDDED_TOML: &str = include_str!("../../sample_models/fashion-mnist/dataset.toml");
+
+/// The folder with the sample files, if there is one on this machine.
+pub fn folder() -> Option<PathBuf> {
+    let places = [Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_models"), PathBuf::from("sample_models")];
+    places.into_iter().find(|place| place.join(MODEL).is_file() && place.join(DATA).is_dir())
+}
+
+/// Where the sample model lies; for the embedded one, its name.
+pub fn model_path() -> PathBuf {
+    folder().map_or_else(|| PathBuf::from(MODEL), |folder| folder.join(MODEL))
+}
+
+/// Opens the sample model.
+///
+/// # Errors
+/// [`FormatError`] if a file was found but is damaged.
+pub fn model() -> Result<Model, FormatError> {
+    match folder() {
+        Some(folder) => formats::open(&folder.join(MODEL)),
+        None => Ok(crate::model::Architecture::LeNet5.build(1).unwrap_or_default()),
+    }
+}
+
+/// Opens the test images.
+///
+/// # Errors
+/// [`DataError`] if files were found but are damaged.
+pub fn dataset() -> Result<Dataset, DataError> {
+    match folder() {
+        Some(folder) => Dataset::open(&folder.join(DATA), Split::Test),
+        None => embedded_dataset(),
+    }
+}
+
+fn embedded_dataset() -> Result<Dataset, DataError> {
+    let path = Path::new(DATA);
+    let preprocess = Preprocess::parse(EMBEDDED_TOML, &path.join("dataset.toml"))?;
+    Dataset::from_idx_bytes(EMBEDDED_IMAGES, EMBEDDED_LABELS, preprocess, Split::Test, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_sample_is_the_one_on_disk() {
+        assert_eq!(embedded_dataset().unwrap().fingerprint(), dataset().unwrap().fingerprint());
+    }
+}

@@ -1,0 +1,424 @@
+use super::history::{StepId, StepMetrics};
+use super::messages::{Offer, Severity};
+use super::project::{Opened, Project};
+use super::session::Session;
+use super::snapshot::Snapshot;
+use super::{figures, samples};
+use crate::data::{Dataset, Split};
+use crate::eval::{self, EvalError, EvalOptions, Evaluation};
+use crate::exec::latency::{self, Comparison, Repeats};
+use crate::exec::{Bound, ExecError};
+use crate::export::{self, ExportReport, Sizes};
+use crate::jobs::{JobContext, Slot, Wake};
+use crate::prune::{self, Plan};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What background work reports to the session.
+pub(super) enum Report {
+    Opened(Box<Opened>),
+    Data(Dataset, Option<PathBuf>),
+    Dense(Evaluation),
+    Pruned { ticket: u64, step: Option<StepId>, evaluation: Evaluation },
+    Sizes { ticket: u64, sizes: Sizes },
+    Latency { ticket: u64, comparison: Comparison },
+    Exported(Box<ExportReport>),
+    Plan(Plan, PathBuf),
+    PlanSaved(PathBuf),
+    Failed(String),
+}
+
+/// One worker for each kind of work, so that a new drag never waits for an export.
+#[derive(Debug)]
+pub(super) struct Slots {
+    opening: Slot<Report>,
+    data: Slot<Report>,
+    dense: Slot<Report>,
+    pruned: Slot<Report>,
+    sizes: Slot<Report>,
+    latency: Slot<Report>,
+    files: Slot<Report>,
+    session: Slot<Report>,
+    pub(super) settings: Slot<Report>,
+}
+
+impl Slots {
+    pub(super) fn new(wake: &Wake) -> std::io::Result<Self> {
+        let slot = |name: &str| Slot::new(name, Arc::clone(wake));
+        Ok(Self {
+            opening: slot("open model")?,
+            data: slot("open data")?,
+            dense: slot("measure dense")?,
+            pruned: slot("measure pruned")?,
+            sizes: slot("measure sizes")?,
+            latency: slot("measure latency")?,
+            files: slot("write files")?,
+            session: slot("save session")?,
+            settings: slot("save settings")?,
+        })
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Slot<Report>> {
+        self.visible().chain([&self.session, &self.settings])
+    }
+
+    /// Work that the job strip shows.
+    pub(super) fn visible(&self) -> impl Iterator<Item = &Slot<Report>> {
+        [&self.opening, &self.data, &self.files, &self.pruned, &self.dense, &self.latency, &self.sizes].into_iter()
+    }
+
+    pub(super) fn receive(&self) -> Option<Report> {
+        self.all().find_map(Slot::receive)
+    }
+
+    pub(super) fn cancel(&self) {
+        self.visible().for_each(Slot::cancel);
+    }
+
+    fn forget_measurements(&self) {
+        [&self.dense, &self.pruned, &self.sizes, &self.latency].into_iter().for_each(Slot::cancel);
+    }
+}
+
+impl Session {
+    pub(super) fn start_opening(&self, path: PathBuf) {
+        let label = format!("Opening {}", name_of(&path));
+        self.slots.opening.submit(label, move |job| match Opened::open(&path, &|done, total| tell(job, done, total)) {
+            Ok(Some(opened)) => job.send(Report::Opened(Box::new(opened))),
+            Ok(None) => {}
+            Err(error) => job.send(Report::Failed(error.to_string())),
+        });
+    }
+
+    pub(super) fn start_opening_sample(&self) {
+        self.slots.opening.submit("Opening the sample", |job| match samples::model() {
+            Ok(model) => {
+                if let Some(opened) = Opened::of_model(model, &|done, total| tell(job, done, total)) {
+                    job.send(Report::Opened(Box::new(opened)));
+                }
+            }
+            Err(error) => job.send(Report::Failed(error.to_string())),
+        });
+        self.slots.data.submit("Opening Fashion-MNIST", |job| {
+            job.send(match samples::dataset() {
+                Ok(data) => Report::Data(data, None),
+                Err(error) => Report::Failed(error.to_string()),
+            });
+        });
+    }
+
+    pub(super) fn start_opening_data(&self, path: PathBuf) {
+        let label = format!("Opening {}", name_of(&path));
+        self.slots.data.submit(label, move |job| {
+            job.send(match Dataset::open(&path, Split::Test) {
+                Ok(data) => Report::Data(data, Some(path)),
+                Err(error) => Report::Failed(error.to_string()),
+            });
+        });
+    }
+
+    pub(super) fn start_opening_plan(&self, path: PathBuf) {
+        self.slots.files.submit(format!("Opening {}", name_of(&path)), move |job| {
+            job.send(match prune::read_plan(&path) {
+                Ok(plan) => Report::Plan(plan, path),
+                Err(error) => Report::Failed(error.to_string()),
+            });
+        });
+    }
+
+    pub(super) fn start_saving_plan(&self, path: PathBuf) {
+        let Some(project) = &self.project else { return };
+        let plan = project.plan().clone();
+        self.slots.files.submit(format!("Saving {}", name_of(&path)), move |job| {
+            job.send(match prune::write_plan(&plan, &path) {
+                Ok(()) => Report::PlanSaved(path),
+                Err(error) => Report::Failed(error.to_string()),
+            });
+        });
+    }
+
+    /// Measures the dense model, then whatever plan is on screen.
+    pub(super) fn start_measuring_all(&mut self) {
+        self.slots.forget_measurements();
+        self.scoreboard.dense.outdate();
+        self.start_measuring_dense();
+        self.plan_changed();
+    }
+
+    fn start_measuring_dense(&mut self) {
+        let (Some(project), Some(data)) = (&self.project, &self.data) else { return };
+        let Ok(engine) = &project.opened.engine else { return };
+        let (engine, data, model) = (Arc::clone(engine), data.clone(), Arc::clone(&project.opened.model));
+        self.slots.dense.submit("Measuring the dense model", move |job| {
+            let options = EvalOptions::for_model(&model);
+            let observe = &mut |so_far: &Evaluation| watch(job, so_far, Report::Dense);
+            report_failure(job, eval::evaluate(&engine.dense, &data, &options, observe));
+        });
+    }
+
+    /// Starts whatever the plan on screen needs measured. Called after every change of plan, also while
+    /// a handle moves: the newest plan wins.
+    pub(super) fn plan_changed(&mut self) {
+        self.ticket += 1;
+        self.scoreboard.outdate_plan();
+        self.slots.latency.cancel();
+        self.start_measuring_sizes();
+        let Some(project) = &self.project else { return };
+        if project.preview().problem().is_some() {
+            return self.slots.pruned.cancel();
+        }
+        let step = (!project.is_dragging()).then(|| project.history.current());
+        if project.plan().is_dense() {
+            self.slots.pruned.cancel();
+            return self.mirror_dense();
+        }
+        if let (Some(step), Some(data)) = (step, &self.data) {
+            let known = project.history.step(step).metrics.as_ref().filter(|m| m.data == data.fingerprint());
+            if let Some(metrics) = known {
+                self.slots.pruned.cancel();
+                self.scoreboard.pruned.set(metrics.evaluation.clone());
+                return self.start_measuring_latency();
+            }
+        }
+        self.start_measuring_pruned(step);
+    }
+
+    /// A plan that removes nothing needs no measurement of its own.
+    fn mirror_dense(&mut self) {
+        let Some(dense) = self.scoreboard.dense.value().cloned() else { return };
+        let step = self.project.as_ref().filter(|p| !p.is_dragging()).map(|p| p.history.current());
+        self.take_in_accuracy(self.ticket, step, dense);
+    }
+
+    fn start_measuring_pruned(&self, step: Option<StepId>) {
+        let (Some(project), Some(data)) = (&self.project, &self.data) else { return };
+        let Ok(engine) = &project.opened.engine else { return };
+        let (engine, data, opened) = (Arc::clone(engine), data.clone(), project.opened.clone());
+        let (plan, ticket) = (project.plan().clone(), self.ticket);
+        self.slots.pruned.submit("Measuring accuracy", move |job| {
+            let bound = match bind(&opened, &plan, &engine.dense) {
+                Ok(bound) => bound,
+                Err(error) => return job.send(Report::Failed(error)),
+            };
+            let options = EvalOptions::for_model(&opened.model);
+            let report = |evaluation| Report::Pruned { ticket, step, evaluation };
+            let observe = &mut |so_far: &Evaluation| watch(job, so_far, report);
+            report_failure(job, eval::evaluate(&bound, &data, &options, observe));
+        });
+    }
+
+    fn start_measuring_sizes(&self) {
+        let Some(project) = &self.project else { return };
+        if project.is_dragging() {
+            return;
+        }
+        let (opened, plan, ticket) = (project.opened.clone(), project.plan().clone(), self.ticket);
+        self.slots.sizes.submit("Measuring stored sizes", move |job| {
+            let Ok(mask) = prune::resolve_with(&opened.model, &opened.layers, &plan, &opened.statistics) else {
+                return;
+            };
+            let pruned = prune::apply(&opened.model, &opened.layers, &mask);
+            if let Ok(sizes) = export::measure_sizes(&pruned, &mut || job.superseded()) {
+                job.send(Report::Sizes { ticket, sizes });
+            }
+        });
+    }
+
+    fn start_measuring_latency(&self) {
+        let Some(project) = &self.project else { return };
+        let Ok(engine) = &project.opened.engine else { return };
+        let (engine, opened, plan) = (Arc::clone(engine), project.opened.clone(), project.plan().clone());
+        let ticket = self.ticket;
+        self.slots.latency.submit("Measuring latency", move |job| {
+            let Ok(bound) = bind(&opened, &plan, &engine.dense) else { return };
+            match compare_latency(&engine.dense, &bound, &|| job.superseded()) {
+                Ok(Some(comparison)) => job.send(Report::Latency { ticket, comparison }),
+                Ok(None) => {}
+                Err(error) => tracing::debug!("latency was not measured: {error}"),
+            }
+        });
+    }
+
+    pub(super) fn start_exporting(&mut self, path: PathBuf) {
+        let Some(project) = &self.project else { return };
+        if let Some(problem) = project.preview().problem() {
+            return self.messages.say(Severity::Error, format!("Nothing was written: {problem}"));
+        }
+        let (opened, plan, data) = (project.opened.clone(), project.plan().clone(), self.data.clone());
+        self.slots.files.submit(format!("Exporting {}", name_of(&path)), move |job| {
+            let request = export::Request {
+                model: &opened.model,
+                layers: &opened.layers,
+                plan: &plan,
+                data: data.as_ref(),
+                path: &path,
+            };
+            job.send(match export::export(&request, &mut |done, total| tell(job, done, total)) {
+                Ok(report) => Report::Exported(Box::new(report)),
+                Err(error) => Report::Failed(error.to_string()),
+            });
+        });
+    }
+
+    /// Keeps the plan tree on disk, so that a kill loses nothing.
+    pub(super) fn start_saving_session(&self) {
+        let (Some(project), Some(storage)) = (&self.project, &self.storage) else { return };
+        let Some(model) = &project.opened.model.origin.path else { return };
+        let path = Snapshot::path(storage, model);
+        let snapshot = Snapshot::of(&project.opened, &project.history);
+        self.slots.session.submit("Saving the session", move |job| {
+            if let Err(error) = super::settings::save_json(&snapshot, &path) {
+                job.send(Report::Failed(format!("The session could not be saved ({error}): {}", path.display())));
+            }
+        });
+    }
+
+    pub(super) fn take_in(&mut self, report: Report) {
+        match report {
+            Report::Opened(opened) => self.take_in_model(*opened),
+            Report::Data(data, path) => {
+                if let (Some(path), Some(project)) = (&path, &self.project)
+                    && let Some(model) = &project.opened.model.origin.path
+                {
+                    self.settings.remember(model, Some(path));
+                    self.save_settings();
+                }
+                self.data = Some(data);
+                self.scoreboard =
+                    super::Scoreboard { unavailable: self.scoreboard.unavailable.take(), ..Default::default() };
+                self.start_measuring_all();
+            }
+            Report::Dense(evaluation) => {
+                self.scoreboard.dense.set(evaluation);
+                if self.project.as_ref().is_some_and(|p| p.plan().is_dense()) {
+                    self.mirror_dense();
+                }
+            }
+            Report::Pruned { ticket, step, evaluation } => self.take_in_accuracy(ticket, step, evaluation),
+            Report::Sizes { ticket, sizes } => {
+                if ticket == self.ticket {
+                    self.scoreboard.sizes.set(sizes);
+                }
+            }
+            Report::Latency { ticket, comparison } => {
+                if ticket == self.ticket {
+                    self.scoreboard.latency.set(comparison);
+                }
+            }
+            Report::Exported(report) => {
+                let text = format!(
+                    "Exported {} ({}), re-opened and compared: largest difference {}",
+                    name_of(&report.path),
+                    figures::bytes(report.bytes.file as f64),
+                    figures::magnitude(report.equal.as_ref().map_or(0.0, |e| e.agreement.max_abs_diff)),
+                );
+                self.messages.offer(text, Offer::OpenModel(report.path));
+            }
+            Report::Plan(plan, path) => {
+                self.take_in_plan(&plan, &path);
+            }
+            Report::PlanSaved(path) => {
+                self.messages.say(Severity::Info, format!("Plan saved: {}", path.display()));
+                self.plan_file = Some(path);
+            }
+            Report::Failed(text) => self.messages.say(Severity::Error, text),
+        }
+    }
+
+    fn take_in_model(&mut self, opened: Opened) {
+        self.slots.forget_measurements();
+        let path = opened.model.origin.path.clone();
+        let kept = path
+            .as_ref()
+            .zip(self.storage.as_ref())
+            .and_then(|(model, storage)| Snapshot::load(&Snapshot::path(storage, model), &opened));
+        let history = kept.map(|s| s.history).unwrap_or_default();
+        if history.can_undo() || history.can_redo() {
+            self.messages.say(Severity::Info, "The plans of your last session with this model are back.");
+        }
+        if let Some(path) = &path {
+            self.settings.remember(path, None);
+            self.save_settings();
+            let earlier = self.settings.data_for(path).map(Path::to_owned);
+            if let Some(data) = earlier.filter(|d| self.data.as_ref().is_none_or(|now| now.path() != d)) {
+                self.start_opening_data(data);
+            }
+        }
+        self.show_project(Project::new(opened, history));
+        self.drop_unfitting_data();
+        self.start_measuring_all();
+    }
+
+    /// Data whose examples the new model cannot take would only fail later.
+    fn drop_unfitting_data(&mut self) {
+        let (Some(project), Some(data)) = (&self.project, &self.data) else { return };
+        let Ok(engine) = &project.opened.engine else { return };
+        let fits = engine.program.inputs().first().and_then(|port| port.fact.shape.as_ref()).is_none_or(|shape| {
+            shape.len() == data.example_shape().len() + 1
+                && shape[1..].iter().zip(data.example_shape()).all(|(dim, n)| dim.known().is_none_or(|d| d == *n))
+        });
+        if !fits {
+            self.data = None;
+        }
+    }
+
+    fn take_in_accuracy(&mut self, ticket: u64, step: Option<StepId>, evaluation: Evaluation) {
+        let complete = evaluation.is_complete();
+        if let (true, Some(step), Some(data)) = (complete, step, &self.data) {
+            let metrics = StepMetrics { evaluation: evaluation.clone(), data: data.fingerprint() };
+            if ticket == self.ticket
+                && let Some(history) = self.history_mut()
+            {
+                history.set_metrics(step, metrics);
+                self.start_saving_session();
+            }
+        }
+        self.scoreboard.pruned.set(evaluation);
+        if ticket != self.ticket {
+            self.scoreboard.pruned.outdate();
+        } else if complete && step.is_some() {
+            self.start_measuring_latency();
+        }
+    }
+}
+
+/// Both at batch 1, in turn.
+fn compare_latency(
+    dense: &Bound,
+    pruned: &Bound,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Option<Comparison>, ExecError> {
+    let inputs = latency::example_inputs(dense, 1)?;
+    latency::compare((dense, &inputs), (pruned, &inputs), Repeats::default(), cancelled)
+}
+
+/// The masked model bound for running.
+fn bind(opened: &Opened, plan: &Plan, dense: &Bound) -> Result<Bound, String> {
+    let mask =
+        prune::resolve_with(&opened.model, &opened.layers, plan, &opened.statistics).map_err(|e| e.to_string())?;
+    let pruned = prune::apply(&opened.model, &opened.layers, &mask);
+    dense.rebind(&pruned).map_err(|e| e.to_string())
+}
+
+/// Shows how far a job has come; breaks if it should stop.
+fn tell(job: &JobContext<Report>, done: u64, total: u64) -> ControlFlow<()> {
+    job.progress(done, total);
+    if job.superseded() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+fn watch(job: &JobContext<Report>, so_far: &Evaluation, report: impl Fn(Evaluation) -> Report) -> ControlFlow<()> {
+    job.send(report(so_far.clone()));
+    tell(job, so_far.n as u64, so_far.total as u64)
+}
+
+fn report_failure(job: &JobContext<Report>, result: Result<Evaluation, EvalError>) {
+    match result {
+        Ok(_) | Err(EvalError::Cancelled) => {}
+        Err(error) => job.send(Report::Failed(error.to_string())),
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned())
+}

@@ -1,0 +1,331 @@
+use crate::data::Split;
+use crate::model::Architecture;
+use crate::prune::{Criterion, Granularity};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Pruning workbench for neural networks. Without a command, opens the window on a model.
+#[derive(Debug, Parser)]
+#[command(name = "secateur", version, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// Model to open in the window; the bundled sample without one.
+    pub model: Option<PathBuf>,
+    /// What to do without a window.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Flags that every command takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Global {
+    /// Print one JSON document instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Worker threads; all cores without it. Results do not depend on it.
+    #[arg(long, global = true, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Seed of everything random; each command has its own default.
+    #[arg(long, global = true, value_name = "N")]
+    pub seed: Option<u64>,
+    /// No progress bars and no remarks.
+    #[arg(long, global = true)]
+    pub quiet: bool,
+}
+
+/// What to do without a window.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show layers, shapes and weight distributions.
+    Inspect(InspectArgs),
+    /// Run the graph on inputs from an npz file.
+    Run(RunArgs),
+    /// Measure accuracy and loss on labelled examples.
+    Eval(EvalArgs),
+    /// Set weights to zero by a plan, export, and prove the file.
+    Prune(Box<PruneArgs>),
+    /// Train one of the sample architectures.
+    Train(TrainArgs),
+    /// Measure latency, of two models interleaved.
+    Bench(BenchArgs),
+    /// Open, prune, measure, export and re-open the bundled sample.
+    Demo,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Model file.
+    pub model: PathBuf,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Model file.
+    pub model: PathBuf,
+    /// npz file with one entry per graph input, of its name.
+    #[arg(long, value_name = "NPZ")]
+    pub inputs: PathBuf,
+    /// npz file to write, with one entry per graph output.
+    #[arg(short, long, value_name = "NPZ")]
+    pub output: PathBuf,
+}
+
+/// Where examples come from.
+#[derive(Clone, Debug, Args)]
+pub struct DataArgs {
+    /// npz file, IDX images file, or folder of either.
+    #[arg(long, value_name = "DATA")]
+    pub data: PathBuf,
+    /// Part of a folder: test, train or calibration.
+    #[arg(long, value_name = "PART", default_value = "test", value_parser = split)]
+    pub split: Split,
+    /// Preprocessing, instead of the `dataset.toml` beside the data.
+    #[arg(long, value_name = "TOML")]
+    pub dataset_toml: Option<PathBuf>,
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Model file.
+    pub model: PathBuf,
+    /// Examples.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Measure on this many examples, the classes in equal shares.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+/// Arguments of `prune`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("cut").required(true)
+    .args(["plan", "sparsity", "threshold", "sigma", "keep"]))]
+pub struct PruneArgs {
+    /// Model file.
+    pub model: PathBuf,
+    /// File to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Plan to carry out, as JSON or TOML.
+    #[arg(long, value_name = "FILE", conflicts_with_all =
+        ["granularity", "criterion", "scope", "include", "exclude"])]
+    pub plan: Option<PathBuf>,
+    /// Remove this fraction of the pieces, 0 to 1, lowest scores first.
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    pub sparsity: Option<f64>,
+    /// Remove pieces that score below this.
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub threshold: Option<f64>,
+    /// Remove pieces that score below this many standard deviations.
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    pub sigma: Option<f64>,
+    /// Keep exactly this many pieces.
+    #[arg(long, value_name = "N")]
+    pub keep: Option<usize>,
+    /// What is removed as one piece: element or channel.
+    #[arg(long, value_name = "PIECE", default_value = "element", value_parser = granularity)]
+    pub granularity: PieceFlag,
+    /// How pieces are ranked: l1, l2 or linf norm; magnitude is l2.
+    #[arg(long, value_name = "NAME", default_value = "l2", value_parser = criterion)]
+    pub criterion: Criterion,
+    /// Rank within each layer, or over all selected layers together.
+    #[arg(long, value_name = "SCOPE", default_value = "layer", value_parser = ["layer", "global"])]
+    pub scope: String,
+    /// Only layers whose name matches; repeatable.
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// Not the layers whose name matches; repeatable.
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Examples to measure accuracy on and to prove the file with; random inputs without.
+    #[arg(long, value_name = "DATA")]
+    pub data: Option<PathBuf>,
+    /// Write the plan that was carried out, as JSON, or TOML by its name.
+    #[arg(long, value_name = "FILE")]
+    pub save_plan: Option<PathBuf>,
+    /// Options that later versions will take.
+    #[command(flatten)]
+    pub later: LaterArgs,
+}
+
+/// Options of `prune` that are known but not available yet. They are not shown in the help.
+#[derive(Debug, Args)]
+pub struct LaterArgs {
+    #[arg(long, hide = true)]
+    shrink: bool,
+    #[arg(long, hide = true, value_name = "K")]
+    round_to: Option<usize>,
+    #[arg(long, hide = true, value_name = "N")]
+    min_channels: Option<usize>,
+    #[arg(long, hide = true, value_name = "DATA")]
+    calibration: Option<PathBuf>,
+}
+
+impl LaterArgs {
+    /// The first option given that is not available yet.
+    pub(super) fn first(&self) -> Option<&'static str> {
+        let given = [
+            (self.shrink, "--shrink"),
+            (self.round_to.is_some(), "--round-to"),
+            (self.min_channels.is_some(), "--min-channels"),
+            (self.calibration.is_some(), "--calibration"),
+        ];
+        given.into_iter().find_map(|(given, name)| given.then_some(name))
+    }
+}
+
+/// Arguments of `train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// mlp-300-100, lenet-5 or resnet-8.
+    #[arg(value_name = "ARCH", value_parser = architecture)]
+    pub architecture: Architecture,
+    /// Folder with training examples, and test examples to measure the result on.
+    #[arg(long, value_name = "DATA")]
+    pub data: PathBuf,
+    /// File to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Preprocessing, instead of the `dataset.toml` beside the data.
+    #[arg(long, value_name = "TOML")]
+    pub dataset_toml: Option<PathBuf>,
+    /// Passes over the training examples.
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u32>,
+    /// Examples per step.
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// Highest learning rate.
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    pub lr: Option<f64>,
+    /// Training examples kept apart to choose the best epoch.
+    #[arg(long, value_name = "N")]
+    pub validation: Option<usize>,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Model file.
+    pub model: PathBuf,
+    /// Second model, such as the pruned one; the two take turns.
+    pub pruned: Option<PathBuf>,
+}
+
+/// A value of `--granularity`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PieceFlag {
+    /// Can be carried out.
+    Now(Granularity),
+    /// Known, but not available yet.
+    Later(String),
+}
+
+impl Arguments {
+    /// Tells a mistyped command from a model file.
+    pub(super) fn check(self) -> Result<Self, clap::Error> {
+        let looks_like_a_word = |path: &PathBuf| {
+            let text = path.to_string_lossy();
+            !path.exists() && !text.contains(['.', '/', '\\'])
+        };
+        match &self.model {
+            Some(model) if looks_like_a_word(model) => {
+                let message = format!("`{}` is neither a command nor a model file\n", model.display());
+                Err(Self::command().error(ErrorKind::InvalidSubcommand, message))
+            }
+            _ => Ok(self),
+        }
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=1024) => Ok(n),
+        _ => Err("expected a number from 1 to 1024".to_owned()),
+    }
+}
+
+fn split(text: &str) -> Result<Split, String> {
+    let all = [Split::Test, Split::Train, Split::Calibration];
+    all.into_iter().find(|s| s.name() == text).ok_or_else(|| "expected test, train or calibration".to_owned())
+}
+
+fn architecture(text: &str) -> Result<Architecture, String> {
+    let names = || Architecture::ALL.map(Architecture::name).join(", ");
+    Architecture::from_name(text).ok_or_else(|| format!("expected one of {}", names()))
+}
+
+fn criterion(text: &str) -> Result<Criterion, String> {
+    match text {
+        "l1" => Ok(Criterion::L1),
+        "l2" | "magnitude" => Ok(Criterion::L2),
+        "linf" => Ok(Criterion::Linf),
+        _ => Err("expected l1, l2, linf or magnitude".to_owned()),
+    }
+}
+
+fn granularity(text: &str) -> Result<PieceFlag, String> {
+    let number = |t: &str| t.parse::<u32>().is_ok_and(|n| n > 0);
+    let pair = |t: &str, separator| t.split_once(separator).is_some_and(|(a, b)| number(a) && number(b));
+    match text {
+        "element" => Ok(PieceFlag::Now(Granularity::Element)),
+        "channel" => Ok(PieceFlag::Now(Granularity::Channel)),
+        "row" | "column" | "kernel" | "head" | "layer" => Ok(PieceFlag::Later(text.to_owned())),
+        _ if pair(text, ':') || text.strip_prefix("block:").is_some_and(|b| pair(b, 'x')) => {
+            Ok(PieceFlag::Later(text.to_owned()))
+        }
+        _ => Err("expected element or channel".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split(' ')).and_then(Arguments::check)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_go_anywhere() {
+        let arguments = parse("secateur --json inspect m.safetensors --threads 2").unwrap();
+        assert!(arguments.global.json && arguments.global.threads == Some(2));
+    }
+
+    #[test]
+    fn a_path_opens_the_window_and_a_mistyped_command_does_not() {
+        assert!(parse("secateur some/model.safetensors").unwrap().model.is_some());
+        assert!(parse("secateur").unwrap().command.is_none());
+        assert_eq!(parse("secateur inspekt").unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn prune_takes_exactly_one_cut() {
+        assert!(parse("secateur prune m -o o --sparsity 0.5").is_ok());
+        assert!(parse("secateur prune m -o o --plan p.toml").is_ok());
+        for wrong in ["", " --sparsity 0.5 --keep 3", " --plan p --sparsity 0.1", " --plan p --include a"] {
+            assert_eq!(parse(&format!("secateur prune m -o o{wrong}")).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn later_granularities_are_told_from_nonsense() {
+        for later in ["2:4", "block:4x1", "kernel", "head"] {
+            assert_eq!(granularity(later), Ok(PieceFlag::Later(later.to_owned())));
+        }
+        for wrong in ["2:", "block:4", "block:0x4", "pixels", ""] {
+            assert!(granularity(wrong).is_err(), "{wrong}");
+        }
+    }
+}

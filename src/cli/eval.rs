@@ -1,0 +1,129 @@
+use super::args::{DataArgs, EvalArgs};
+use super::console::Console;
+use super::failure::{At as _, Interrupted, Outcome};
+use super::interrupt;
+use super::table::Table;
+use crate::app::figures;
+use crate::data::Dataset;
+use crate::eval::{self, EvalError, EvalOptions, Evaluation};
+use crate::exec::{Bound, Program};
+use crate::formats;
+use crate::model::Model;
+use serde::Serialize;
+use std::path::Path;
+
+/// An evaluation as `--json` prints it; shares are in 0..=1.
+#[derive(Serialize)]
+pub(super) struct Report {
+    n: usize,
+    total: usize,
+    top1: f64,
+    top5: f64,
+    /// Mean cross-entropy in nats; `null` if no example has finite scores.
+    loss: Option<f64>,
+    /// 95 % Wilson interval of `top1`.
+    interval: [f64; 2],
+    non_finite: usize,
+    seconds: f64,
+    per_class: Vec<ClassReport>,
+    #[serde(skip)]
+    title: String,
+}
+
+#[derive(Serialize)]
+struct ClassReport {
+    name: String,
+    n: usize,
+    correct: usize,
+    /// `null` if the class was not seen.
+    top1: Option<f64>,
+}
+
+impl Report {
+    pub fn new(evaluation: &Evaluation, title: String) -> Self {
+        let (low, high) = evaluation.interval();
+        Self {
+            n: evaluation.n,
+            total: evaluation.total,
+            top1: evaluation.top1(),
+            top5: evaluation.top5(),
+            loss: evaluation.loss(),
+            interval: [low, high],
+            non_finite: evaluation.non_finite,
+            seconds: evaluation.seconds,
+            per_class: evaluation
+                .per_class
+                .iter()
+                .map(|c| ClassReport { name: c.name.clone(), n: c.n, correct: c.correct, top1: c.accuracy() })
+                .collect(),
+            title,
+        }
+    }
+}
+
+pub(super) fn eval(args: &EvalArgs, console: &Console) -> Outcome {
+    let model = formats::open(&args.model)?;
+    let data = open_data(&args.data)?;
+    let bound = bind(&model, &args.model)?;
+    let evaluation = evaluate(&bound, &model, &data, args.limit, console)?;
+    let (name, part, n) = (model.display_name(), data.split().name(), figures::count(evaluation.n as u64));
+    let title = format!("{name} on {} ({part}, {n} examples)", data.name());
+    console.report(&Report::new(&evaluation, title), text)
+}
+
+pub(super) fn open_data(args: &DataArgs) -> anyhow::Result<Dataset> {
+    Ok(Dataset::open_with(&args.data, args.split, args.dataset_toml.as_deref())?)
+}
+
+pub(super) fn bind(model: &Model, path: &Path) -> anyhow::Result<Bound> {
+    Program::compile(model).at(path)?.bind(model).at(path)
+}
+
+/// Evaluates with a progress bar, until the user interrupts.
+pub(super) fn evaluate(
+    bound: &Bound,
+    model: &Model,
+    data: &Dataset,
+    limit: Option<usize>,
+    console: &Console,
+) -> anyhow::Result<Evaluation> {
+    let options = EvalOptions { limit, ..EvalOptions::for_model(model) };
+    let bar = console.progress("evaluating", limit.map_or(data.len(), |l| l.min(data.len())) as u64);
+    let outcome = eval::evaluate(bound, data, &options, &mut |so_far| {
+        bar.set_position(so_far.n as u64);
+        interrupt::check()
+    });
+    bar.finish_and_clear();
+    match outcome {
+        Err(EvalError::Cancelled) => Err(Interrupted.into()),
+        other => other.at(data.path()),
+    }
+}
+
+fn text(report: &Report) -> Vec<String> {
+    let [low, high] = report.interval.map(|share| figures::percent(share, 2));
+    let loss = report.loss.map_or_else(|| "\u{2013}".to_owned(), |loss| format!("{loss:.4}"));
+    let mut lines = vec![
+        report.title.clone(),
+        String::new(),
+        format!("  top-1  {}   95 % interval {low} to {high}", figures::percent(report.top1, 2)),
+        format!("  top-5  {}", figures::percent(report.top5, 2)),
+        format!("  loss   {loss}"),
+        format!("  time   {}", figures::milliseconds(report.seconds * 1000.0)),
+    ];
+    if report.non_finite > 0 {
+        lines.push(format!("  {} examples have scores that are not finite; they count as wrong", report.non_finite));
+    }
+    lines.push(String::new());
+    let mut table = Table::new(&["class", ">n", ">correct", ">top-1"]);
+    for class in report.per_class.iter().filter(|class| class.n > 0) {
+        table.row([
+            class.name.clone(),
+            figures::count(class.n as u64),
+            figures::count(class.correct as u64),
+            class.top1.map_or_else(String::new, |share| figures::percent(share, 1)),
+        ]);
+    }
+    lines.extend(table.lines());
+    lines
+}

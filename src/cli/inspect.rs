@@ -1,0 +1,245 @@
+use super::args::InspectArgs;
+use super::console::Console;
+use super::failure::Outcome;
+use super::table::Table;
+use crate::app::figures;
+use crate::exec::{ExecError, Program, UnsupportedNode};
+use crate::formats;
+use crate::model::{DType, Fact, Layer, Model, Prunability, ValueId, layer_macs, layers_of};
+use crate::stats::{Distribution, HistogramScale};
+use rayon::prelude::*;
+use serde::Serialize;
+
+/// Bars of the small distribution of a layer.
+const SPARKLINE_BARS: usize = 16;
+
+#[derive(Serialize)]
+struct Report {
+    format: String,
+    file_bytes: u64,
+    params: u64,
+    tensor_bytes: u64,
+    macs: Option<u64>,
+    inputs: Vec<PortReport>,
+    outputs: Vec<PortReport>,
+    layers: Vec<LayerReport>,
+    /// Whether the graph can be run here.
+    runnable: bool,
+    /// Operator types that cannot be run.
+    unsupported_ops: Vec<String>,
+    /// Each node that cannot be run, and why.
+    unsupported_nodes: Vec<NodeReport>,
+    metadata: indexmap::IndexMap<String, String>,
+    #[serde(skip)]
+    name: String,
+}
+
+#[derive(Serialize)]
+struct PortReport {
+    name: String,
+    dtype: Option<&'static str>,
+    /// Extents; symbols by name, `?` where unknown.
+    shape: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct LayerReport {
+    name: String,
+    op: String,
+    shape: Vec<usize>,
+    dtype: &'static str,
+    /// Weights of the layer, its bias apart.
+    params: usize,
+    bias: usize,
+    zeros: usize,
+    macs: Option<u64>,
+    prunable: bool,
+    reason: String,
+    min_abs: f64,
+    max_abs: f64,
+    mean: f64,
+    std: f64,
+    #[serde(skip)]
+    sparkline: String,
+}
+
+#[derive(Serialize)]
+struct NodeReport {
+    op: String,
+    node: String,
+    reason: String,
+}
+
+pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Outcome {
+    let model = formats::open(&args.model)?;
+    let layers = layers_of(&model);
+    let reports: Vec<LayerReport> = layers.par_iter().map(|layer| layer_report(&model, layer)).collect();
+    let macs: Option<Vec<u64>> = reports.iter().map(|layer| layer.macs).collect();
+    let unsupported = match Program::compile(&model) {
+        Err(ExecError::Unsupported(nodes)) => nodes,
+        _ => Vec::new(),
+    };
+    let mut unsupported_ops: Vec<String> = unsupported.iter().map(|node| node.op.clone()).collect();
+    unsupported_ops.sort();
+    unsupported_ops.dedup();
+    let (inputs, outputs) = model.graph.as_ref().map_or_else(Default::default, |graph| {
+        let ports =
+            |ids: &[ValueId]| ids.iter().map(|&id| port(&graph.value(id).name, &graph.value(id).fact)).collect();
+        (ports(&graph.inputs), ports(&graph.outputs))
+    });
+    let report = Report {
+        format: model.origin.format.clone(),
+        file_bytes: model.origin.file_bytes,
+        params: model.parameter_count(),
+        tensor_bytes: model.tensor_bytes(),
+        macs: macs.filter(|_| model.graph.is_some()).map(|m| m.into_iter().fold(0, u64::saturating_add)),
+        inputs,
+        outputs,
+        layers: reports,
+        runnable: model.graph.is_some() && unsupported.is_empty(),
+        unsupported_ops,
+        unsupported_nodes: unsupported.into_iter().map(NodeReport::from).collect(),
+        name: model.display_name(),
+        metadata: model.metadata,
+    };
+    console.report(&report, text)
+}
+
+impl From<UnsupportedNode> for NodeReport {
+    fn from(node: UnsupportedNode) -> Self {
+        Self { op: node.op, node: node.node, reason: node.reason }
+    }
+}
+
+fn port(name: &str, fact: &Fact) -> PortReport {
+    PortReport {
+        name: name.to_owned(),
+        dtype: fact.dtype.map(DType::name),
+        shape: fact.shape.as_ref().map(|s| s.iter().map(ToString::to_string).collect()),
+    }
+}
+
+fn layer_report(model: &Model, layer: &Layer) -> LayerReport {
+    let weight = model.tensors.get(&layer.weight);
+    let values = weight.map_or_else(|| Distribution::of_f32(&[]), Distribution::of_tensor);
+    let prunability = match (&layer.prunability, values.nans()) {
+        (Prunability::Prunable, nans @ 1..) => Prunability::NotANumber(nans as u64),
+        (other, _) => other.clone(),
+    };
+    LayerReport {
+        name: layer.name.clone(),
+        op: layer.kind_text(),
+        shape: layer.shape.clone(),
+        dtype: weight.map_or("", |w| w.dtype().name()),
+        params: layer.weight_count(),
+        bias: layer.bias.as_ref().and_then(|b| model.tensors.get(b)).map_or(0, crate::model::Tensor::len),
+        zeros: values.zeros(),
+        macs: layer_macs(model, layer),
+        prunable: prunability.is_prunable(),
+        reason: prunability.reason(),
+        min_abs: values.min_abs(),
+        max_abs: values.max_abs(),
+        mean: values.mean(),
+        std: values.std(),
+        sparkline: sparkline(&values),
+    }
+}
+
+/// The distribution of |w| from zero up; zeros themselves are left out, they have their own column.
+fn sparkline(values: &Distribution) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let range = values.display_range(HistogramScale::Linear);
+    let histogram = values.histogram(HistogramScale::Linear, SPARKLINE_BARS, Some(range));
+    let mut heights = [0usize; SPARKLINE_BARS];
+    for bin in &histogram.bins {
+        let at = f64::midpoint(bin.lo, bin.hi) / range.1 * SPARKLINE_BARS as f64;
+        heights[(at as usize).min(SPARKLINE_BARS - 1)] += bin.count;
+    }
+    let peak = heights.iter().copied().max().unwrap_or(0);
+    let bar = |&height: &usize| match height {
+        0 => ' ',
+        _ => BARS[(height * (BARS.len() - 1)).div_ceil(peak).min(BARS.len() - 1)],
+    };
+    heights.iter().map(bar).collect()
+}
+
+fn text(report: &Report) -> Vec<String> {
+    let macs = report.macs.map(|macs| format!(", {} MACs per example", figures::short_count(macs as f64)));
+    let mut lines = vec![format!(
+        "{}  {}, {}, {} parameters{}",
+        report.name,
+        report.format,
+        figures::bytes(report.file_bytes as f64),
+        figures::count(report.params),
+        macs.unwrap_or_default(),
+    )];
+    if report.outputs.is_empty() {
+        lines.push("weights only: the file holds no graph, so it cannot be run".to_owned());
+    } else {
+        let ports = |ports: &[PortReport]| ports.iter().map(port_text).collect::<Vec<_>>().join(", ");
+        lines.push(format!("{} \u{2192} {}", ports(&report.inputs), ports(&report.outputs)));
+    }
+    lines.push(String::new());
+    lines.extend(layer_table(&report.layers));
+    let pinned = report.layers.iter().filter(|layer| !layer.prunable);
+    lines.extend(pinned.map(|layer| format!("{} cannot be pruned: {}", layer.name, layer.reason)));
+    let unsupported = report.unsupported_nodes.iter();
+    lines.extend(unsupported.map(|node| format!("cannot be run: {} (node `{}`): {}", node.op, node.node, node.reason)));
+    lines
+}
+
+fn port_text(port: &PortReport) -> String {
+    let shape = port.shape.as_ref().map_or_else(|| "?".to_owned(), |s| s.join("\u{d7}"));
+    format!("{} [{shape}]", port.name)
+}
+
+fn layer_table(layers: &[LayerReport]) -> Vec<String> {
+    let titles = [
+        "layer",
+        "operator",
+        "shape",
+        ">weights",
+        ">zeros",
+        ">MACs",
+        ">mean",
+        ">std",
+        ">max |w|",
+        "distribution of |w|",
+    ];
+    let mut table = Table::new(&titles);
+    for layer in layers {
+        let shape = layer.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("\u{d7}");
+        table.row([
+            layer.name.clone(),
+            layer.op.clone(),
+            shape,
+            figures::count(layer.params as u64),
+            figures::percent(layer.zeros as f64 / layer.params.max(1) as f64, 1),
+            layer.macs.map_or_else(|| "?".to_owned(), |m| figures::short_count(m as f64)),
+            figures::magnitude(layer.mean),
+            figures::magnitude(layer.std),
+            figures::magnitude(layer.max_abs),
+            layer.sparkline.clone(),
+        ]);
+    }
+    table.lines()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sparkline_has_its_peak_where_the_weights_are() {
+        let line: Vec<char> = sparkline(&Distribution::of_f32(&[0.01, 0.011, 0.012, 0.5, 1.0])).chars().collect();
+        assert_eq!(line.len(), SPARKLINE_BARS);
+        assert_eq!(line[0], '█');
+        assert!(line.iter().filter(|&&c| c != ' ').count() == 3, "{line:?}");
+    }
+
+    #[test]
+    fn a_sparkline_of_nothing_is_blank() {
+        assert!(sparkline(&Distribution::of_f32(&[])).trim().is_empty());
+        assert!(sparkline(&Distribution::of_f32(&[0.0, f32::NAN])).trim().is_empty());
+    }
+}

@@ -1,0 +1,130 @@
+use super::ExportError;
+use crate::eval::{Agreement, EvalOptions, Probe, compare};
+use crate::exec::{Bound, Program};
+use crate::formats::graph_json;
+use crate::model::Model;
+use serde::Serialize;
+use std::path::Path;
+
+/// What was found when a written file was opened again and run against the model in memory.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Equality {
+    /// Whether real data or random values were fed.
+    pub inputs: &'static str,
+    /// How far the outputs lie apart.
+    #[serde(flatten)]
+    pub agreement: Agreement,
+}
+
+/// Bytes are always compared; outputs where the model can be run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Proof {
+    /// The same bytes and the same outputs.
+    Ran(Equality),
+    /// The same bytes; why the outputs could not be compared.
+    BytesOnly(String),
+}
+
+/// Outputs may differ by this much of the largest one before an export is refused.
+const TOLERANCE: f64 = 1e-5;
+
+/// Compares a re-opened model with the one that was meant: every name, dtype, shape and byte, the graph,
+/// and then its outputs on `probe`.
+///
+/// # Errors
+/// [`ExportError::NotEqual`] and [`ExportError::Diverges`] for a difference, [`ExportError::Eval`] if the
+/// data does not fit the model.
+pub fn prove(
+    intended: &Model,
+    reopened: &Model,
+    probe: Option<&Probe<'_>>,
+    target: &Path,
+) -> Result<Proof, ExportError> {
+    if let Some(problem) = first_difference(intended, reopened) {
+        return Err(ExportError::NotEqual { problem, path: target.to_owned() });
+    }
+    let Some(probe) = probe else { return Ok(Proof::BytesOnly("no inputs were given".to_owned())) };
+    let (expected, actual) = match (bound(intended), bound(reopened)) {
+        (Ok(expected), Ok(actual)) => (expected, actual),
+        (Err(reason), _) | (_, Err(reason)) => return Ok(Proof::BytesOnly(reason)),
+    };
+    let agreement = match compare(&expected, &actual, probe, &EvalOptions::for_model(intended)) {
+        Ok(agreement) => agreement,
+        // Random inputs are a stand-in; that none can be made is no fault of the file.
+        Err(error) if matches!(probe, Probe::Random { .. }) => return Ok(Proof::BytesOnly(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    let same = agreement.argmax_agreement == 1.0 && agreement.max_rel_diff <= TOLERANCE;
+    if !same {
+        return Err(ExportError::Diverges {
+            max_abs_diff: agreement.max_abs_diff,
+            argmax_agreement: agreement.argmax_agreement,
+            n: agreement.n,
+            path: target.to_owned(),
+        });
+    }
+    let inputs = if matches!(probe, Probe::Data { .. }) { "data" } else { "random" };
+    Ok(Proof::Ran(Equality { inputs, agreement }))
+}
+
+fn bound(model: &Model) -> Result<Bound, String> {
+    let program = Program::compile(model).map_err(|e| e.to_string())?;
+    program.bind(model).map_err(|e| e.to_string())
+}
+
+fn first_difference(intended: &Model, reopened: &Model) -> Option<String> {
+    if !intended.tensors.keys().eq(reopened.tensors.keys()) {
+        return Some("the names of the tensors differ".to_owned());
+    }
+    let differing = intended.tensors.iter().find(|(name, tensor)| reopened.tensors.get(*name) != Some(*tensor));
+    if let Some((name, _)) = differing {
+        return Some(format!("the tensor `{name}` differs"));
+    }
+    let text = |model: &Model| model.graph.as_ref().map(|g| graph_json::encode(g, &model.tensors).ok());
+    (text(intended) != text(reopened)).then(|| "the graph differs".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Dim, GraphBuilder, Tensor};
+
+    fn tiny(weight: f32) -> Model {
+        let mut b = GraphBuilder::new("tiny");
+        let x = b.input("x", vec![Dim::symbol("batch"), 2.into()]);
+        let w = b.tensor("w", Tensor::from_f32(vec![3, 2], vec![weight; 6]).unwrap());
+        let y = b.gemm("fc", x, w, None);
+        b.output(y);
+        b.finish().unwrap()
+    }
+
+    #[test]
+    fn a_changed_tensor_is_named() {
+        let error = prove(&tiny(1.0), &tiny(2.0), None, Path::new("out")).unwrap_err();
+        assert_eq!(error.to_string(), "the written file does not read back as intended: the tensor `w` differs: out");
+    }
+
+    #[test]
+    fn a_changed_graph_is_found() {
+        let mut other = tiny(1.0);
+        other.graph.as_mut().unwrap().nodes[0].name = "renamed".into();
+        assert!(matches!(prove(&tiny(1.0), &other, None, Path::new("out")), Err(ExportError::NotEqual { .. })));
+    }
+
+    #[test]
+    fn equal_models_run_equally_on_random_inputs() {
+        let model = tiny(0.5);
+        let probe = Probe::Random { model: &model, examples: 8, seed: 0 };
+        let Proof::Ran(equality) = prove(&model, &model, Some(&probe), Path::new("out")).unwrap() else {
+            panic!("a Gemm can be run");
+        };
+        assert_eq!((equality.agreement.n, equality.agreement.max_abs_diff), (8, 0.0));
+    }
+
+    #[test]
+    fn weights_without_a_graph_are_proven_by_bytes_alone() {
+        let model = Model { graph: None, ..tiny(0.5) };
+        let probe = Probe::Random { model: &model, examples: 8, seed: 0 };
+        assert!(matches!(prove(&model, &model, Some(&probe), Path::new("out")), Ok(Proof::BytesOnly(_))));
+    }
+}

@@ -1,0 +1,160 @@
+use super::{ExportError, ExportReport, measure_sizes, prove, provenance};
+use crate::data::Dataset;
+use crate::eval::Probe;
+use crate::formats;
+use crate::model::{Layer, Model};
+use crate::prune::{Plan, apply, resolve};
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// What is to be exported, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The model that was opened.
+    pub model: &'a Model,
+    /// Its layers.
+    pub layers: &'a [Layer],
+    /// What is removed; also stored in the file.
+    pub plan: &'a Plan,
+    /// Examples for the proof; random values without.
+    pub data: Option<&'a Dataset>,
+    /// Target.
+    pub path: &'a Path,
+}
+
+/// Examples that the written file is run on.
+const PROOF_EXAMPLES: usize = 1024;
+
+/// Random examples, where there is no data.
+const RANDOM_EXAMPLES: usize = 64;
+
+/// Steps reported to the observer: resolve, write, prove, measure, rename.
+const STEPS: u64 = 5;
+
+/// Writes the masked model beside the target, proves that file equal to the model in memory, and only
+/// then renames it into place.
+///
+/// `observe` hears of the steps done and the steps in all before each one, and breaks to cancel.
+///
+/// # Errors
+/// [`ExportError`]; the target is then as it was before.
+pub fn export(
+    request: &Request<'_>,
+    observe: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<ExportReport, ExportError> {
+    let mut step = |done| if observe(done, STEPS).is_break() { Err(ExportError::Cancelled) } else { Ok(()) };
+    let Request { model, layers, plan, data, path } = *request;
+    if is_source(model, path) {
+        return Err(ExportError::IsSource { path: path.to_owned() });
+    }
+    step(0)?;
+    let mask = resolve(model, layers, plan)?;
+    let mut masked = apply(model, layers, &mask);
+    provenance::stamp(&mut masked, plan)?;
+    step(1)?;
+    let staged = formats::stage(&masked, path)?;
+    step(2)?;
+    let reopened = formats::open(staged.path())?;
+    let probe = match data {
+        Some(data) => Probe::Data { data, limit: PROOF_EXAMPLES },
+        None => Probe::Random { model: &masked, examples: RANDOM_EXAMPLES, seed: 0 },
+    };
+    let proof = prove(&masked, &reopened, Some(&probe), path)?;
+    // Some systems do not rename a file that is still mapped.
+    drop(reopened);
+    step(3)?;
+    let sizes = measure_sizes(&masked, &mut || step(3).is_err())?;
+    step(4)?;
+    let report = ExportReport::new(&masked, layers, (plan, &mask), sizes, proof, path.to_owned());
+    staged.commit().map_err(|source| ExportError::Commit { path: path.to_owned(), source })?;
+    Ok(report)
+}
+
+fn is_source(model: &Model, target: &Path) -> bool {
+    let Some(opened) = &model.origin.path else { return false };
+    match (fs::canonicalize(opened), fs::canonicalize(target)) {
+        (Ok(opened), Ok(target)) => opened == target,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::provenance::plan_of;
+    use crate::model::{Dim, GraphBuilder, Tensor, layers_of};
+    use crate::prune::{Cut, LayerPlan};
+
+    fn tiny() -> Model {
+        let mut b = GraphBuilder::new("tiny");
+        let x = b.input("x", vec![Dim::symbol("batch"), 4.into()]);
+        let values = (0..12).map(|i| i as f32 - 5.5).collect();
+        let w = b.tensor("fc.weight", Tensor::from_f32(vec![3, 4], values).unwrap());
+        let bias = b.tensor("fc.bias", Tensor::from_f32(vec![3], vec![0.0, 1.0, 2.0]).unwrap());
+        let y = b.gemm("fc", x, w, Some(bias));
+        b.output(y);
+        b.finish().unwrap()
+    }
+
+    fn half() -> Plan {
+        let mut plan = Plan::dense();
+        plan.set("fc", LayerPlan { cut: Cut::Sparsity(0.5), ..LayerPlan::default() });
+        plan
+    }
+
+    fn run(model: &Model, plan: &Plan, path: &Path) -> Result<ExportReport, ExportError> {
+        let layers = layers_of(model);
+        let request = Request { model, layers: &layers, plan, data: None, path };
+        export(&request, &mut |_, _| ControlFlow::Continue(()))
+    }
+
+    #[test]
+    fn an_export_says_what_it_did_and_the_file_agrees() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.safetensors");
+        let report = run(&tiny(), &half(), &path).unwrap();
+        assert_eq!((report.layers[0].zeros, report.layers[0].kept, report.layers[0].threshold), (6, 6, 3.5));
+        assert_eq!((report.sparsity, report.params, report.nonzeros), (0.5, 15, 8));
+        assert_eq!((report.macs, report.macs_nonzero), (Some(12), Some(6)));
+        let equal = report.equal.unwrap();
+        assert_eq!(
+            (equal.inputs, equal.agreement.max_abs_diff, equal.agreement.argmax_agreement),
+            ("random", 0.0, 1.0)
+        );
+        let file = formats::open(&path).unwrap();
+        assert_eq!(report.bytes.file, file.origin.file_bytes);
+        assert_eq!(plan_of(&file), Some(half()));
+        let weights = file.tensors["fc.weight"].to_f32().into_owned();
+        assert_eq!(weights, [-5.5, -4.5, -3.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.5, 4.5, 5.5]);
+        assert_eq!(file.tensors["fc.bias"], tiny().tensors["fc.bias"]);
+    }
+
+    #[test]
+    fn the_opened_source_is_never_the_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.safetensors");
+        formats::save(&tiny(), &path).unwrap();
+        let before = fs::read(&path).unwrap();
+        let detour = folder.path().join("../").join(folder.path().file_name().unwrap()).join("m.safetensors");
+        let error = run(&formats::open(&path).unwrap(), &half(), &detour).unwrap_err();
+        assert!(matches!(error, ExportError::IsSource { .. }));
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn cancelling_at_any_step_leaves_nothing_behind() {
+        let model = tiny();
+        let layers = layers_of(&model);
+        for last in 0..STEPS {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("out.safetensors");
+            let request = Request { model: &model, layers: &layers, plan: &half(), data: None, path: &path };
+            let outcome = export(&request, &mut |done, _| {
+                if done == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            assert!(matches!(outcome, Err(ExportError::Cancelled)));
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "after step {last}");
+        }
+    }
+}

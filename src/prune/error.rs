@@ -1,0 +1,74 @@
+/// Why a plan cannot be carried out.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PruneError {
+    /// The plan names a layer that the model does not have.
+    #[error("the plan names layer `{layer}`, which this model does not have")]
+    UnknownLayer {
+        /// Name in the plan.
+        layer: String,
+    },
+    /// A layer lists a weight that the model does not have.
+    #[error("layer `{layer}` uses the weight `{weight}`, which this model does not have")]
+    MissingWeight {
+        /// Layer name.
+        layer: String,
+        /// Tensor name.
+        weight: String,
+    },
+    /// The layer cannot be pruned at all.
+    #[error("layer `{layer}` cannot be pruned: {reason}")]
+    NotPrunable {
+        /// Layer name.
+        layer: String,
+        /// One sentence from [`Prunability::reason`](crate::model::Prunability::reason).
+        reason: String,
+    },
+    /// NaN has no magnitude to rank.
+    #[error("layer `{layer}` cannot be pruned: {count} of its weights are not a number")]
+    NotANumber {
+        /// Layer name.
+        layer: String,
+        /// Weights that are NaN.
+        count: usize,
+    },
+    /// A sparsity outside 0 to 1.
+    #[error("sparsity of {scope} must be between 0 and 1, got {value}")]
+    Sparsity {
+        /// The layer, or the selected layers together.
+        scope: String,
+        /// Value in the plan.
+        value: f64,
+    },
+    /// A negative threshold, or one that is not a number.
+    #[error("threshold of {scope} must be at least 0, got {value}")]
+    Threshold {
+        /// The layer, or the selected layers together.
+        scope: String,
+        /// Value in the plan, or the multiple of the standard deviation.
+        value: f64,
+    },
+    /// More pieces to keep than there are.
+    #[error("cannot keep {keep} of {pieces} weights or channels of {scope}")]
+    Keep {
+        /// The layer, or the selected layers together.
+        scope: String,
+        /// Pieces to keep.
+        keep: usize,
+        /// Pieces there are.
+        pieces: usize,
+    },
+    /// A pattern that is not a valid glob.
+    #[error("`{pattern}` is not a valid layer pattern: {reason}")]
+    Pattern {
+        /// Pattern as given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A pattern that selects nothing, most likely a typing error.
+    #[error("no layer that can be pruned matches `{pattern}`")]
+    NoMatch {
+        /// Pattern as given.
+        pattern: String,
+    },
+}

@@ -1,0 +1,108 @@
+use super::BitMask;
+use super::cutoff::Cutoff;
+use crate::model::{Layer, Tensor};
+use crate::stats::float::{Float, FloatVisitor, with_float};
+use indexmap::IndexMap;
+
+/// Which pieces of a layer stay.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Selection {
+    /// All of them.
+    All,
+    /// Weights by magnitude. Needs no memory per weight.
+    Magnitude {
+        /// Every weight with `|w|` strictly below is removed.
+        threshold: f64,
+        /// Of the weights with `|w|` equal to the threshold, as many as this are removed, lowest index first.
+        ties: usize,
+    },
+    /// Whole slices along the layer's output axis.
+    Channels {
+        /// One entry per output channel.
+        kept: Vec<bool>,
+    },
+    /// Any weights.
+    Elements(BitMask),
+}
+
+/// A plan carried out on one layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerMask {
+    /// Layer name.
+    pub layer: String,
+    /// Weights in the layer.
+    pub weights: usize,
+    /// Weights or channels that were ranked.
+    pub pieces: usize,
+    /// How many of them stay.
+    pub kept: usize,
+    /// Weights that are zero afterwards, those that already were included.
+    pub zeros: usize,
+    /// Where the line lies: every removed score is at most this, every kept one at least. It is the cut
+    /// itself if that was a threshold, else the lowest kept score; infinite if nothing is kept.
+    pub threshold: f64,
+    /// Which pieces stay.
+    pub selection: Selection,
+}
+
+impl LayerMask {
+    /// Pieces that are removed.
+    pub const fn removed(&self) -> usize {
+        self.pieces - self.kept
+    }
+
+    /// Share of zeros among the weights afterwards; 0 for an empty layer.
+    pub fn sparsity(&self) -> f64 {
+        if self.weights == 0 { 0.0 } else { self.zeros as f64 / self.weights as f64 }
+    }
+
+    /// One bit per weight of `weight`, which must be the tensor this mask was resolved for. Existing
+    /// zeros that were not removed count as kept.
+    pub fn bits(&self, layer: &Layer, weight: &Tensor) -> BitMask {
+        match &self.selection {
+            Selection::All => BitMask::from_fn(weight.len(), |_| true),
+            Selection::Elements(bits) => bits.clone(),
+            Selection::Channels { kept } => {
+                let inner = channel_stride(layer, weight);
+                BitMask::from_fn(weight.len(), |i| kept.get(i / inner % kept.len().max(1)).is_none_or(|&kept| kept))
+            }
+            &Selection::Magnitude { threshold, ties } => {
+                struct Visitor<'a>(&'a Tensor, f64, usize);
+                impl FloatVisitor for Visitor<'_> {
+                    type Output = BitMask;
+                    fn visit<F: Float>(self) -> BitMask {
+                        let elements = F::elements(self.0);
+                        let cutoff = Cutoff::<F>::new(elements, self.1, self.2);
+                        BitMask::from_fn(elements.len(), |i| F::key(elements[i]) >= cutoff.at(i))
+                    }
+                }
+                with_float(weight.dtype(), Visitor(weight, threshold, ties))
+                    .unwrap_or_else(|| BitMask::from_fn(weight.len(), |_| true))
+            }
+        }
+    }
+}
+
+/// Elements between one channel's slice and the next within a row.
+pub(super) fn channel_stride(layer: &Layer, weight: &Tensor) -> usize {
+    weight.shape().iter().skip(layer.output_axis + 1).product::<usize>().max(1)
+}
+
+/// A plan carried out on a model: one entry per layer with a cut, in the order of the layers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mask {
+    /// Masks by layer name. Layers that are absent stay as they are.
+    pub layers: IndexMap<String, LayerMask>,
+}
+
+impl Mask {
+    /// The mask of a layer; `None` if the plan has no cut for it.
+    pub fn layer(&self, name: &str) -> Option<&LayerMask> {
+        self.layers.get(name)
+    }
+
+    /// Whether nothing is removed.
+    pub fn is_dense(&self) -> bool {
+        self.layers.values().all(|mask| mask.removed() == 0)
+    }
+}

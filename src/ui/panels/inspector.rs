@@ -1,0 +1,251 @@
+use crate::app::{Command, EditPhase, LayerPreview, Project, Tab, Target, deviation, figures};
+use crate::model::Layer;
+use crate::prune::{Criterion, Cut, Granularity, LayerPlan};
+use crate::stats::LayerStatistics;
+use crate::ui::Scene;
+use crate::ui::theme;
+use crate::ui::widgets::{NumberField, ghost_button, link_button};
+use egui::{Align, ComboBox, Layout, RichText, ScrollArea, Ui};
+
+/// What is decided of the focused layer, and four ways to say where the line stands.
+pub fn inspector(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let Some((project, index)) = scene.focus() else {
+        ui.add_space(10.0);
+        ui.label(RichText::new("Nothing selected").color(scene.t.faint));
+        return;
+    };
+    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        ui.add_space(10.0);
+        let layer = &project.layers()[index];
+        heading(ui, layer, scene);
+        let Some(statistics) = project.statistics(index) else {
+            ui.label(RichText::new(format!("Cannot be pruned: {}.", layer.prunability.reason())).color(scene.t.dim));
+            return;
+        };
+        let decision = project.plan().layer(&layer.name);
+        let editable = !decision.locked;
+        choices(ui, index, layer, &decision, scene);
+        cut_fields(
+            ui,
+            &Cuts { index, layer, statistics, decision: &decision, preview: project.preview().layer(index) },
+            scene,
+        );
+        if let Some(problem) = &project.preview().layer(index).problem {
+            ui.label(RichText::new(problem).color(scene.t.caution));
+        }
+        notes(ui, project, layer, &decision, scene);
+        buttons(ui, editable, scene);
+        facts(ui, project, index, scene);
+    });
+}
+
+fn caption(ui: &mut Ui, text: &str, scene: &Scene<'_>) {
+    ui.add_space(4.0);
+    ui.label(RichText::new(text).font(theme::caption()).color(scene.t.dim));
+}
+
+fn heading(ui: &mut Ui, layer: &Layer, scene: &Scene<'_>) {
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(&layer.name).family(theme::strong()).color(scene.t.dim).size(12.0));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let text = layer.shape_text();
+            ui.label(RichText::new(text).family(theme::strong()).color(scene.t.dim).size(12.0));
+        });
+    });
+}
+
+fn choices(ui: &mut Ui, index: usize, layer: &Layer, decision: &LayerPlan, scene: &mut Scene<'_>) {
+    let target = Target::Layer(index);
+    caption(ui, "Granularity", scene);
+    let pieces = [(Granularity::Element, "Single weights"), (Granularity::Channel, channel_word(layer))];
+    if let Some(granularity) =
+        choice(ui, "Granularity", "What is removed as one piece.", &pieces, decision.granularity, !decision.locked)
+    {
+        scene.send(Command::SetGranularity { target: target.clone(), granularity });
+        let tab = if granularity == Granularity::Channel { Tab::Channels } else { Tab::Distribution };
+        scene.send(Command::ShowTab(tab));
+    }
+    caption(ui, "Criterion", scene);
+    if decision.granularity == Granularity::Element {
+        // For single weights every norm is the magnitude itself.
+        let only = [(decision.criterion, "Magnitude |w|")];
+        choice(ui, "Criterion", "How pieces are ranked; the smallest go first.", &only, decision.criterion, true);
+        return;
+    }
+    let norms = [
+        (Criterion::L2, "L2 norm of the channel"),
+        (Criterion::L1, "L1 norm of the channel"),
+        (Criterion::Linf, "Largest weight of the channel"),
+    ];
+    let tooltip = "How pieces are ranked; the smallest go first.";
+    if let Some(criterion) = choice(ui, "Criterion", tooltip, &norms, decision.criterion, !decision.locked) {
+        scene.send(Command::SetCriterion { target, criterion });
+    }
+}
+
+fn channel_word(layer: &Layer) -> &'static str {
+    match layer.kind {
+        crate::model::LayerKind::Linear | crate::model::LayerKind::MatMul => "Whole neurons",
+        _ => "Whole channels",
+    }
+}
+
+fn choice<T: Copy + PartialEq>(
+    ui: &mut Ui,
+    name: &str,
+    tooltip: &str,
+    options: &[(T, &str)],
+    now: T,
+    enabled: bool,
+) -> Option<T> {
+    let mut chosen = now;
+    let shown = options.iter().find(|(value, _)| *value == now).map_or("", |(_, text)| text);
+    ui.add_enabled_ui(enabled, |ui| {
+        let response =
+            ComboBox::from_id_salt(name).width(ui.available_width()).selected_text(shown).show_ui(ui, |ui| {
+                for (value, text) in options {
+                    ui.selectable_value(&mut chosen, *value, *text);
+                }
+            });
+        response.response.on_hover_text(tooltip).accessible_name(name);
+    });
+    (chosen != now).then_some(chosen)
+}
+
+struct Cuts<'a> {
+    index: usize,
+    layer: &'a Layer,
+    statistics: &'a LayerStatistics,
+    decision: &'a LayerPlan,
+    preview: &'a LayerPreview,
+}
+
+fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
+    caption(ui, "Cut, four ways to say the same", scene);
+    let sigma = deviation(cuts.statistics, cuts.decision.granularity, cuts.decision.criterion);
+    let line = cuts.preview.line.unwrap_or(0.0);
+    let pieces = cuts.preview.pieces;
+    let share = cuts.preview.removed() as f64 / pieces.max(1) as f64;
+    let sigmas = if sigma > 0.0 { line / sigma } else { 0.0 };
+    let (threshold_unit, threshold_tip) = match cuts.decision.granularity {
+        Granularity::Element => ("|w|", "Remove every weight whose magnitude is below this."),
+        Granularity::Channel => ("norm", "Remove every channel whose norm is below this."),
+    };
+    let largest = match cuts.decision.granularity {
+        Granularity::Element => cuts.statistics.distribution.max_abs(),
+        Granularity::Channel => {
+            crate::app::channel_scores(cuts.statistics, cuts.decision.criterion).iter().copied().fold(0.0, f64::max)
+        }
+    };
+    let gap = 8.0;
+    let width = (ui.available_width() - gap) / 2.0;
+    let enabled = !cuts.decision.locked;
+    let name = &cuts.layer.name;
+    let mut cut = None;
+    ui.spacing_mut().item_spacing.x = gap;
+    ui.horizontal(|ui| {
+        let field =
+            NumberField::new("Threshold", line, figures::magnitude(line)).unit(threshold_unit).step(largest / 200.0);
+        if let Some(value) = field.tooltip(threshold_tip).width(width).enabled(enabled).show(ui) {
+            cut = Some(if value > 0.0 { Cut::Threshold(value) } else { Cut::None });
+        }
+        let field = NumberField::new("Threshold in deviations", sigmas, format!("{sigmas:.2}")).unit("σ").step(0.05);
+        let tip = "The threshold as a multiple of the standard deviation.";
+        if let Some(value) = field.tooltip(tip).width(width).enabled(enabled).show(ui) {
+            cut = Some(if value > 0.0 { Cut::Sigma(value) } else { Cut::None });
+        }
+    });
+    ui.horizontal(|ui| {
+        let field =
+            NumberField::new("Share removed", share * 100.0, format!("{:.1}", share * 100.0)).unit("%").step(1.0);
+        let tip = "Share of pieces to remove. The number is rounded half to even; ties go by index.";
+        if let Some(value) = field.tooltip(tip).width(width).enabled(enabled).show(ui) {
+            cut = Some(if value > 0.0 { Cut::Sparsity((value / 100.0).min(1.0)) } else { Cut::None });
+        }
+        let field = NumberField::new("Pieces kept", cuts.preview.kept as f64, figures::count(cuts.preview.kept as u64));
+        let tip = "Pieces to keep, exactly. Ties go by index.";
+        if let Some(value) =
+            field.unit("kept").step((pieces as f64 / 100.0).ceil()).tooltip(tip).width(width).enabled(enabled).show(ui)
+        {
+            let keep = (value.round().max(0.0) as usize).min(pieces);
+            cut = Some(if keep == pieces { Cut::None } else { Cut::Keep(keep) });
+        }
+    });
+    if let Some(cut) = cut {
+        let _ = name;
+        scene.send(Command::SetCut { target: Target::Layer(cuts.index), cut, phase: EditPhase::Settled });
+    }
+}
+
+fn notes(ui: &mut Ui, project: &Project, layer: &Layer, decision: &LayerPlan, scene: &mut Scene<'_>) {
+    ui.add_space(4.0);
+    let text = match decision.granularity {
+        Granularity::Element => {
+            "Single-weight zeros shrink the stored file when it is compressed. They do not speed up a dense runtime."
+        }
+        Granularity::Channel => {
+            "Whole channels become zeros; shapes stay as they are, so a dense runtime is as fast as before. Biases are kept."
+        }
+    };
+    ui.label(RichText::new(text).font(theme::caption()).color(scene.t.dim));
+    if decision.granularity == Granularity::Element {
+        let index = project.layers().iter().position(|l| l.name == layer.name);
+        if let Some(index) = index
+            && !decision.locked
+            && link_button(ui, "Prune whole channels instead")
+                .on_hover_text("Rank and remove output channels of this layer.")
+                .clicked()
+        {
+            scene.send(Command::SetGranularity { target: Target::Layer(index), granularity: Granularity::Channel });
+            scene.send(Command::ShowTab(Tab::Channels));
+        }
+    }
+}
+
+fn buttons(ui: &mut Ui, editable: bool, scene: &mut Scene<'_>) {
+    ui.add_space(4.0);
+    ui.horizontal_wrapped(|ui| {
+        let several = scene.session.is_enabled(&Command::ApplyToSelection);
+        let apply = ghost_button(ui, "Apply to selection", several);
+        let apply = apply.on_hover_text("Give all selected layers this cut.");
+        if apply.on_disabled_hover_text("Select more layers first: click their boxes.").clicked() {
+            scene.send(Command::ApplyToSelection);
+        }
+        let title = if editable { "Lock" } else { "Unlock" };
+        if ghost_button(ui, title, true).on_hover_text("Guard the selected layers against changes.").clicked() {
+            scene.send(Command::ToggleLock);
+        }
+        if ghost_button(ui, "Reset", editable).on_hover_text("Remove nothing from the selected layers.").clicked() {
+            scene.send(Command::ResetSelected);
+        }
+    });
+}
+
+fn facts(ui: &mut Ui, project: &Project, index: usize, scene: &Scene<'_>) {
+    let layer = &project.layers()[index];
+    let preview = project.preview().layer(index);
+    ui.add_space(8.0);
+    caption(ui, "This layer", scene);
+    let mut rows = vec![
+        ("Weights", figures::count(preview.weights as u64)),
+        ("Zero after the cut", figures::count(preview.zeros as u64)),
+        ("Share of the model", figures::percent(preview.weights as f64 / project.preview().weights().max(1) as f64, 1)),
+    ];
+    if let Some(macs) = project.opened.macs[index] {
+        rows.push(("MACs, dense", figures::short_count(macs as f64)));
+    }
+    rows.push((
+        "Stored as",
+        project.opened.model.tensors.get(&layer.weight).map_or_else(String::new, |w| w.dtype().to_string()),
+    ));
+    ui.spacing_mut().interact_size.y = 16.0;
+    ui.spacing_mut().item_spacing.y = 5.0;
+    for (name, value) in rows {
+        ui.horizontal(|ui| {
+            ui.label(RichText::new(name).font(theme::caption()).color(scene.t.faint));
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                ui.label(RichText::new(value).font(egui::FontId::proportional(12.0)).color(scene.t.dim));
+            });
+        });
+    }
+}

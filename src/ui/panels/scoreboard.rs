@@ -1,0 +1,212 @@
+use crate::app::{Command, PathPurpose, figures};
+use crate::ui::Scene;
+use crate::ui::theme::{self, CARD_RADIUS, Tokens};
+use egui::{
+    Align2, Color32, CornerRadius, FontFamily, FontId, Rect, Response, Role, Sense, Ui, WidgetInfo, pos2, vec2,
+};
+
+const HEIGHT: f32 = 84.0;
+const ACCURACY: &str = "Top-1 accuracy";
+
+/// One figure, what it was before, and what it means.
+struct Figure {
+    label: &'static str,
+    value: String,
+    change: Option<(String, Color32)>,
+    reference: String,
+    tooltip: String,
+    /// The value belongs to an earlier plan and is being measured again.
+    waiting: bool,
+}
+
+/// The five figures that matter, dense against pruned.
+pub fn scoreboard(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let figures = [accuracy(scene), parameters(scene), file(scene), macs(scene), latency(scene)];
+    let area = ui.available_rect_before_wrap();
+    let history_width = (area.width() * 0.2).clamp(150.0, 320.0);
+    let gap = 10.0;
+    let cards_width = area.width() - history_width - gap;
+    // Accuracy and MACs carry the longest notes, so their cards are wider.
+    let shares = [1.25, 0.95, 1.05, 1.3, 1.05];
+    let unit = (cards_width - gap * (shares.len() as f32 - 1.0)) / shares.iter().sum::<f32>();
+    let mut left = area.left();
+    for (figure, share) in figures.iter().zip(shares) {
+        let rect = Rect::from_min_size(pos2(left, area.top()), vec2(unit * share, HEIGHT));
+        let response = card(ui, rect, figure, scene.t);
+        if figure.label == ACCURACY && scene.session.data().is_none() && response.clicked() {
+            scene.send(Command::Choose(PathPurpose::OpenData));
+        }
+        left = rect.right() + gap;
+    }
+    let history = Rect::from_min_max(pos2(left, area.top()), pos2(area.right(), area.top() + HEIGHT));
+    super::history::history(ui, history, scene);
+}
+
+fn card(ui: &Ui, rect: Rect, figure: &Figure, t: &Tokens) -> Response {
+    let response = ui.interact(rect, ui.scope_id().with(("figure", figure.label)), Sense::click());
+    response.widget_info(|| {
+        let change = figure.change.as_ref().map_or("", |(text, _)| text.as_str());
+        WidgetInfo::labeled(Role::Label, true, format!("{} {} {change}", figure.label, figure.value))
+    });
+    let painter = ui.painter().with_clip_rect(rect);
+    painter.rect_filled(rect, CornerRadius::same(CARD_RADIUS), t.raised);
+    let inner = rect.shrink2(vec2(14.0, 11.0));
+    painter.text(inner.left_top(), Align2::LEFT_TOP, figure.label, theme::caption(), t.dim);
+    let ink = if figure.waiting { t.dim } else { t.text };
+    let baseline = inner.top() + 44.0;
+    let value = painter.text(pos2(inner.left(), baseline), Align2::LEFT_BOTTOM, &figure.value, theme::display(), ink);
+    if let Some((text, colour)) = &figure.change {
+        let colour = if figure.waiting { colour.gamma_multiply(0.6) } else { *colour };
+        let at = pos2(value.right() + 8.0, baseline - 4.0);
+        painter.text(at, Align2::LEFT_BOTTOM, text, FontId::new(12.0, theme::strong()), colour);
+    }
+    let small = FontId::new(11.0, FontFamily::Proportional);
+    painter.text(inner.left_bottom(), Align2::LEFT_BOTTOM, &figure.reference, small, t.faint);
+    response.on_hover_text(&figure.tooltip)
+}
+
+/// Colour of a change where less is better, or more is.
+fn judged(change: f64, less_is_better: bool, t: &Tokens) -> Color32 {
+    let gain = if less_is_better { -change } else { change };
+    if gain > 5e-4 {
+        t.better
+    } else if gain < -5e-4 {
+        t.cut
+    } else {
+        t.dim
+    }
+}
+
+fn accuracy(scene: &Scene<'_>) -> Figure {
+    let board = scene.session.scoreboard();
+    let missing = || match (&board.unavailable, scene.session.data()) {
+        (Some(why), _) => why.clone(),
+        (None, None) => "click to choose data".to_owned(),
+        _ => "measuring…".to_owned(),
+    };
+    let tooltip = "Share of test images whose highest score is the right class, measured on the whole data set, \
+                   with a 95 % interval. The estimate starts with a balanced part and grows.";
+    let Some(now) = board.pruned.value().or_else(|| board.dense.value()) else {
+        let tooltip = board.unavailable.clone().unwrap_or_else(|| tooltip.to_owned());
+        return Figure {
+            label: ACCURACY,
+            value: "–".into(),
+            change: None,
+            reference: missing(),
+            tooltip,
+            waiting: true,
+        };
+    };
+    let change =
+        board.accuracy_change().map(|points| (figures::change(points, 2, "pt"), judged(points, false, scene.t)));
+    let (low, high) = now.interval();
+    let dense = board.dense.value().map_or_else(String::new, |d| format!("dense {} · ", figures::percent(d.top1(), 2)));
+    let part = if now.is_complete() {
+        figures::count(now.total as u64)
+    } else {
+        format!("{} of {}", figures::count(now.n as u64), figures::count(now.total as u64))
+    };
+    Figure {
+        label: ACCURACY,
+        value: figures::percent(now.top1(), 2),
+        change,
+        reference: format!("{dense}±{:.2} · {part}", (high - low) * 50.0),
+        tooltip: format!(
+            "{tooltip}\n\nTop-5 {}, loss {:.4}",
+            figures::percent(now.top5(), 2),
+            now.loss().unwrap_or(f64::NAN)
+        ),
+        waiting: !board.pruned.is_fresh() && board.pruned.value().is_some(),
+    }
+}
+
+fn empty(label: &'static str) -> Figure {
+    Figure { label, value: "–".into(), change: None, reference: String::new(), tooltip: String::new(), waiting: true }
+}
+
+fn relative(now: f64, before: f64, t: &Tokens) -> Option<(String, Color32)> {
+    (before > 0.0).then(|| {
+        let change = (now / before - 1.0) * 100.0;
+        (figures::change(change, 1, "%"), judged(change, true, t))
+    })
+}
+
+fn parameters(scene: &Scene<'_>) -> Figure {
+    let Some(project) = scene.session.project() else { return empty("Parameters kept") };
+    let total = project.opened.model.parameter_count() as f64;
+    let removed = (project.preview().weights() - project.preview().kept_weights()) as f64;
+    let kept = total - removed;
+    Figure {
+        label: "Parameters kept",
+        value: figures::short_count(kept),
+        change: relative(kept, total, scene.t),
+        reference: format!("dense {}", figures::short_count(total)),
+        tooltip: format!(
+            "{} of {} parameters are not zero.",
+            figures::count(kept as u64),
+            figures::count(total as u64)
+        ),
+        waiting: false,
+    }
+}
+
+fn file(scene: &Scene<'_>) -> Figure {
+    let Some(project) = scene.session.project() else { return empty("File") };
+    let dense = project.opened.model.tensor_bytes() as f64;
+    let board = scene.session.scoreboard();
+    let Some(sizes) = board.sizes.value() else { return empty("File") };
+    let (name, best) = if sizes.best < sizes.dense { ("sparse", sizes.best) } else { ("dense", sizes.dense) };
+    Figure {
+        label: "File",
+        value: figures::bytes(best as f64),
+        change: relative(best as f64, dense, scene.t),
+        reference: format!("dense {} · {name}", figures::bytes(dense)),
+        tooltip: format!(
+            "Weights stored in whichever of dense, bitmask and CSR is smallest for each layer, indices counted. The \
+             exported safetensors file itself stays dense and shrinks when it is zipped.\n\n\
+             dense {}\nbitmask {}\nCSR {}\nsmallest per layer {}\nexported file, zipped {}",
+            figures::bytes(sizes.dense as f64),
+            figures::bytes(sizes.bitmask as f64),
+            figures::bytes(sizes.csr as f64),
+            figures::bytes(sizes.best as f64),
+            figures::bytes(sizes.zip as f64),
+        ),
+        waiting: !board.sizes.is_fresh(),
+    }
+}
+
+fn macs(scene: &Scene<'_>) -> Figure {
+    let Some(macs) = scene.session.project().and_then(crate::app::Project::total_macs) else { return empty("MACs") };
+    Figure {
+        label: "MACs",
+        value: figures::short_count(macs as f64),
+        change: Some(("zeros only".to_owned(), scene.t.dim)),
+        reference: format!("dense {} · same speed", figures::short_count(macs as f64)),
+        tooltip: "Multiply-accumulates that a dense runtime executes for one example. Zeros are multiplied like any \
+                  other number there, so zeros alone make nothing faster."
+            .to_owned(),
+        waiting: false,
+    }
+}
+
+fn latency(scene: &Scene<'_>) -> Figure {
+    let board = scene.session.scoreboard();
+    let Some(both) = board.latency.value() else {
+        let reference = board.unavailable.as_ref().map_or("after accuracy", |_| "cannot run").to_owned();
+        return Figure { reference, ..empty("Latency, batch 1") };
+    };
+    Figure {
+        label: "Latency, batch 1",
+        value: figures::milliseconds(both.b.median_ms),
+        change: Some((figures::change((both.ratio - 1.0) * 100.0, 0, "%"), scene.t.dim)),
+        reference: format!("dense {} · measured", figures::milliseconds(both.a.median_ms)),
+        tooltip: format!(
+            "Median of interleaved runs of both models at batch 1 on this computer.\n\ndense {} ± {}\npruned {} ± {}",
+            figures::milliseconds(both.a.median_ms),
+            figures::milliseconds(both.a.iqr_ms / 2.0),
+            figures::milliseconds(both.b.median_ms),
+            figures::milliseconds(both.b.iqr_ms / 2.0),
+        ),
+        waiting: !board.latency.is_fresh(),
+    }
+}

@@ -1,0 +1,13 @@
+//! Small pieces that views are made of.
+
+mod button;
+mod cut_handle;
+mod distribution_bars;
+mod number_field;
+mod segmented;
+
+pub use button::{ghost_button, link_button, primary_button};
+pub use cut_handle::{CutHandle, HandleEvent};
+pub use distribution_bars::{DistributionBars, ratio_bar};
+pub use number_field::NumberField;
+pub use segmented::segmented;
