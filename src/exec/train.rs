@@ -36,11 +36,19 @@ impl Gradients {
     }
 }
 
+/// One call of a forward run.
+#[derive(Debug)]
+struct Recorded {
+    operands: Vec<Option<Tensor>>,
+    output: Tensor,
+    saved: Vec<Vec<f32>>,
+}
+
 /// What a forward run leaves for the backward run.
 #[derive(Debug)]
 struct Tape {
-    /// Operands, result and saved figures of every call.
-    calls: Vec<(Vec<Option<Tensor>>, Tensor, Vec<Vec<f32>>)>,
+    /// Every call, in order.
+    calls: Vec<Recorded>,
     /// The outputs as the caller got them.
     roots: Vec<Var>,
     /// Slots whose gradients lead to a parameter or a variable input.
@@ -154,7 +162,7 @@ impl TrainProgram {
                     self.held[*index] = Held::Running(value);
                 }
             }
-            calls.push((operands, output, pass.saved));
+            calls.push(Recorded { operands, output, saved: pass.saved });
         }
         let mut roots = Vec::with_capacity(compiled.outputs.len());
         for (source, port) in compiled.output_sources.iter().zip(&compiled.outputs) {
@@ -186,7 +194,7 @@ impl TrainProgram {
             }
         }
         for call in compiled.calls.iter().rev() {
-            let Some((operands, output, saved)) = calls.pop() else { break };
+            let Some(Recorded { operands, output, saved }) = calls.pop() else { break };
             let Some(grad) = flowing[call.output].take() else { continue };
             let asked: Vec<bool> = call.inputs.iter().map(|s| self.wants(*s, &wanted)).collect();
             if !asked.contains(&true) {

@@ -112,13 +112,17 @@ impl Epilogue<'_> {
         if residual.is_none() && self.activation.is_monotone() {
             // Adding and monotone functions keep the order, so the maximum may come first.
             max_plane(pool, result, (rows.extents, rows.stride), out, pooled);
-            out.iter_mut().for_each(|v| *v += bias);
+            for v in out.iter_mut() {
+                *v += bias;
+            }
             self.activation.apply(out);
             return;
         }
-        for (y, row) in result.chunks_mut(rows.stride).enumerate() {
+        for (y, row) in result.chunks_mut(rows.stride).take(to - from).enumerate() {
             let row = &mut row[..width];
-            row.iter_mut().for_each(|v| *v += bias);
+            for v in row.iter_mut() {
+                *v += bias;
+            }
             if let Some(residual) = residual {
                 row.iter_mut().zip(&residual[y * width..]).for_each(|(v, r)| *v += r);
             }
@@ -303,12 +307,12 @@ impl Convolution {
         let parts: Vec<Vec<f32>> = (0..self.batch.div_ceil(per_part))
             .into_par_iter()
             .map(|part| {
-                let mut total = vec![0.0; self.groups * sums.len()];
+                let mut total = vec![0.0; self.groups * sums.sums_len()];
                 let last = ((part + 1) * per_part).min(self.batch);
                 for first in (part * per_part..last).step_by(at_once) {
                     let images = at_once.min(last - first);
                     with_scratch([images * layout.image_len, sums.gradients_len(images)], |[padded, gradients]| {
-                        for (group, total) in total.chunks_exact_mut(sums.len()).enumerate() {
+                        for (group, total) in total.chunks_exact_mut(sums.sums_len()).enumerate() {
                             for (i, padded) in padded.chunks_exact_mut(layout.image_len).enumerate() {
                                 let image = &x[(first + i) * image_in..][..image_in];
                                 layout.pad(self.group_planes(image, group), padded);
@@ -322,10 +326,10 @@ impl Convolution {
                 total
             })
             .collect();
-        let total = sum_in_order(parts, self.groups * sums.len());
+        let total = sum_in_order(parts, self.groups * sums.sums_len());
         let mut result = vec![0.0; len];
         let rows = result.chunks_exact_mut((len / self.groups).max(1));
-        rows.zip(total.chunks_exact(sums.len().max(1))).for_each(|(rows, total)| sums.write(total, rows));
+        rows.zip(total.chunks_exact(sums.sums_len().max(1))).for_each(|(rows, total)| sums.write(total, rows));
         result
     }
 
@@ -422,4 +426,123 @@ pub fn sum_lanes(values: &[f32]) -> f32 {
         }
     }
     sums.iter().sum::<f32>() + rest.iter().sum::<f32>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The definition, with sums in f64.
+    fn naive(c: &Convolution, x: &[f32], w: &[f32]) -> Vec<f32> {
+        let Window { kernel, stride, dilation, before, .. } = c.window;
+        let (inputs, outputs) = (c.channels / c.groups, c.outputs / c.groups);
+        let mut result = Vec::new();
+        for (image, o) in (0..c.batch).flat_map(|i| (0..c.outputs).map(move |o| (i, o))) {
+            for (oy, ox) in (0..c.output[0]).flat_map(|y| (0..c.output[1]).map(move |x| (y, x))) {
+                let mut sum = 0.0f64;
+                for i in 0..inputs * kernel[0] * kernel[1] {
+                    let (ci, ky, kx) = (i / (kernel[0] * kernel[1]), i / kernel[1] % kernel[0], i % kernel[1]);
+                    let y = (oy * stride[0] + ky * dilation[0]).checked_sub(before[0]).filter(|&y| y < c.input[0]);
+                    let x_at = (ox * stride[1] + kx * dilation[1]).checked_sub(before[1]).filter(|&x| x < c.input[1]);
+                    let (Some(y), Some(x_at)) = (y, x_at) else { continue };
+                    let channel = o / outputs * inputs + ci;
+                    let at = ((image * c.channels + channel) * c.input[0] + y) * c.input[1] + x_at;
+                    sum += f64::from(x[at]) * f64::from(w[o * inputs * kernel[0] * kernel[1] + i]);
+                }
+                result.push(sum as f32);
+            }
+        }
+        result
+    }
+
+    fn convolution() -> impl Strategy<Value = Convolution> {
+        let axis = (1usize..5, 1usize..4, 1usize..3, 0usize..4, 0usize..4, 1usize..22);
+        let channels = (1usize..4, 1usize..9, 1usize..4);
+        (axis.clone(), axis, channels, 1usize..4).prop_filter_map(
+            "the window fits",
+            |(y, x, (inputs, outputs, groups), batch)| {
+                let window = Window {
+                    kernel: [y.0, x.0],
+                    stride: [y.1, x.1],
+                    dilation: [y.2, x.2],
+                    before: [y.3, x.3],
+                    after: [y.4, x.4],
+                };
+                let input = [y.5, x.5];
+                let output = window.output(input, false)?;
+                Some(Convolution {
+                    batch,
+                    channels: inputs * groups,
+                    outputs: outputs * groups,
+                    groups,
+                    input,
+                    output,
+                    window,
+                })
+            },
+        )
+    }
+
+    /// Small whole numbers, so that every sum is exact in any order.
+    fn whole(len: usize, seed: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 7919 + seed * 104_729) % 1009 % 7) as f32 - 3.0).collect()
+    }
+
+    fn operands(c: &Convolution) -> (Vec<f32>, Vec<f32>, [usize; 4]) {
+        let shape = [c.outputs, c.channels / c.groups, c.window.kernel[0], c.window.kernel[1]];
+        (whole(c.batch * c.channels * c.input_plane(), 1), whole(shape.iter().product(), 2), shape)
+    }
+
+    proptest! {
+        #[test]
+        fn convolution_equals_its_definition(c in convolution()) {
+            let (x, w, shape) = operands(&c);
+            let y = c.forward(&x, &ConvWeight::new(&w, &shape, c.groups), &Epilogue::default());
+            prop_assert_eq!(y, naive(&c, &x, &w));
+        }
+
+        #[test]
+        fn the_epilogue_equals_separate_steps(c in convolution(), pooled in any::<bool>(), relu in any::<bool>(), adds in any::<bool>()) {
+            let (x, w, shape) = operands(&c);
+            let mut expected = naive(&c, &x, &w);
+            let (bias, residual) = (whole(c.outputs, 3), whole(expected.len(), 4));
+            for (i, v) in expected.iter_mut().enumerate() {
+                *v += bias[i / c.output_plane() % c.outputs];
+                *v += if adds { residual[i] } else { 0.0 };
+                *v = if relu { v.max(0.0) } else { *v / (1.0 + v.abs()) };
+            }
+            let depthwise = c.depthwise().is_some();
+            let window = Window { stride: [2; 2], ..Window::dense([2; 2]) };
+            let pool = window.output(c.output, false).filter(|_| pooled && !depthwise);
+            if let Some(output) = pool {
+                let planes = expected.chunks_exact(c.output_plane());
+                let mut out = vec![0.0; planes.len() * output[0] * output[1]];
+                for (plane, out) in planes.zip(out.chunks_exact_mut(output[0] * output[1])) {
+                    max_plane(&window, plane, (c.output, c.output[1]), out, output);
+                }
+                expected = out;
+            }
+            let epilogue = Epilogue {
+                bias: Some(&bias),
+                residual: adds.then_some(&residual[..]),
+                activation: if relu { Activation::Relu } else { Activation::Softsign },
+                max_pool: pool.map(|_| window),
+            };
+            prop_assert_eq!(c.forward(&x, &ConvWeight::new(&w, &shape, c.groups), &epilogue), expected);
+        }
+
+        #[test]
+        fn gradients_are_the_adjoints_of_the_convolution(c in convolution()) {
+            let (x, w, _) = operands(&c);
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+            let y = naive(&c, &x, &w);
+            let grad = whole(y.len(), 5);
+            let gradients = c.backward(&x, &w, &grad, (true, true));
+            // Linear in x and in w, so the gradient's product with either is the result's with `grad`.
+            prop_assert_eq!(dot(&gradients.input.unwrap(), &x), dot(&grad, &y));
+            let other = whole(w.len(), 6);
+            prop_assert_eq!(dot(&gradients.weight.unwrap(), &other), dot(&grad, &naive(&c, &x, &other)));
+        }
+    }
 }

@@ -3,6 +3,8 @@
 //! Work is split into chunks whose size depends on shapes alone and partial results are combined in
 //! chunk order, so every kernel gives the same bytes on any number of threads.
 
+#![expect(clippy::inline_always, reason = "loops must be compiled where the machine's vector instructions are chosen")]
+
 pub mod activation;
 pub mod batch_norm;
 pub mod conv;

@@ -221,3 +221,82 @@ fn max_rows(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pool() -> impl Strategy<Value = Pool> {
+        let axis = (1usize..4, 1usize..4, 1usize..3, 0usize..2, 0usize..2, 1usize..9);
+        let average = |count_padding| PoolKind::Average { count_padding };
+        let kind = prop_oneof![Just(PoolKind::Max), Just(average(true)), Just(average(false))];
+        (axis.clone(), axis, any::<bool>(), kind).prop_filter_map("the window fits", |(y, x, ceil_mode, kind)| {
+            let window = Window {
+                kernel: [y.0, x.0],
+                stride: [y.1, x.1],
+                dilation: [y.2, x.2],
+                before: [y.3.min(y.0 - 1), x.3.min(x.0 - 1)],
+                after: [y.4.min(y.0 - 1), x.4.min(x.0 - 1)],
+            };
+            let input = [y.5, x.5];
+            window.output(input, ceil_mode).map(|output| Pool { planes: 3, input, output, window, kind })
+        })
+    }
+
+    /// Distinct numbers, so that no maximum is shared.
+    fn distinct(len: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 7919 + 13) % 1009) as f32 - 500.0).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_output_is_the_maximum_or_mean_of_its_window(pool in pool()) {
+            let x = distinct(3 * pool.input_plane());
+            let y = pool.forward(&x);
+            for (i, &value) in y.iter().enumerate() {
+                let (plane, at) = (i / pool.output_plane(), i % pool.output_plane());
+                let position = [at / pool.output[1], at % pool.output[1]];
+                let mut inside = Vec::new();
+                for_each_inside(&pool.window, pool.input, position, |at| inside.push(x[plane * pool.input_plane() + at]));
+                match pool.kind {
+                    PoolKind::Max => {
+                        prop_assert_eq!(value, inside.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+                    }
+                    PoolKind::Average { count_padding: false } if !inside.is_empty() => {
+                        let mean = inside.iter().sum::<f32>() / inside.len() as f32;
+                        prop_assert!((value - mean).abs() <= 1e-3, "{} against {}", value, mean);
+                    }
+                    PoolKind::Average { .. } => prop_assert!(value.is_finite()),
+                }
+            }
+        }
+
+        #[test]
+        fn gradients_of_averages_are_adjoint_and_those_of_maxima_move_to_the_maximum(pool in pool()) {
+            let x = distinct(3 * pool.input_plane());
+            let y = pool.forward(&x);
+            let grad: Vec<f32> = (0..y.len()).map(|i| (i % 5) as f32 - 2.0).collect();
+            let back = pool.backward(&x, &grad);
+            // Both are piecewise linear through the origin: <gradient, x> = <grad, y>.
+            let finite = y.iter().zip(&grad).filter(|(y, _)| y.is_finite());
+            let expected: f64 = finite.map(|(y, g)| f64::from(*y) * f64::from(*g)).sum();
+            let got: f64 = back.iter().zip(&x).map(|(b, x)| f64::from(*b) * f64::from(*x)).sum();
+            prop_assert!((got - expected).abs() <= 1e-4 * (1.0 + expected.abs()) + 0.05, "{} against {}", got, expected);
+        }
+    }
+
+    #[test]
+    fn of_equal_maxima_the_first_gets_the_gradient() {
+        let window = Window { stride: [2; 2], ..Window::dense([2; 2]) };
+        let pool = Pool { planes: 1, input: [2; 2], output: [1; 2], window, kind: PoolKind::Max };
+        assert_eq!(pool.backward(&[1.0, 3.0, 3.0, 3.0], &[5.0]), [0.0, 5.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_not_a_number_is_not_hidden_by_a_maximum() {
+        let window = Window { stride: [2; 2], ..Window::dense([2; 2]) };
+        let pool = Pool { planes: 1, input: [2; 2], output: [1; 2], window, kind: PoolKind::Max };
+        assert!(pool.forward(&[1.0, f32::NAN, 3.0, 2.0])[0].is_nan());
+    }
+}

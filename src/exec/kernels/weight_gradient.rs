@@ -32,7 +32,7 @@ impl<'a> WeightGradient<'a> {
     }
 
     /// Elements of the sums.
-    pub fn len(&self) -> usize {
+    pub fn sums_len(&self) -> usize {
         self.layout.offsets().len() * self.columns()
     }
 

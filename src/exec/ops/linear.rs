@@ -340,3 +340,17 @@ impl Operator for MatMul {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_masked_weight_stays_exactly_zero_under_any_scale() {
+        let fusion = Fusion { norm: Some((vec![f32::INFINITY, -2.0], vec![1.0, 0.5])), ..Fusion::default() };
+        let mut weight = [0.0, 0.0, 0.0, 3.0];
+        let bias = fold_norm(&mut weight, 2, Some(vec![0.0, 1.0]), &fusion).unwrap().unwrap();
+        assert_eq!(weight.map(f32::to_bits), [0.0, 0.0, 0.0, -6.0f32].map(f32::to_bits));
+        assert_eq!(bias[1], -1.5);
+    }
+}
