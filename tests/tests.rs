@@ -4,6 +4,7 @@
 
 mod architecture;
 mod cli;
+mod execution;
 #[cfg(feature = "gui")]
 mod gui;
 mod hostile_files;
