@@ -13,6 +13,8 @@ use pulp::{Simd, WithSimd};
 const OUTPUTS: usize = 6;
 /// Vectors of one register block.
 const VECTORS: usize = 2;
+/// Vectors of a register block of one output, as depthwise convolution has them.
+const SINGLE_VECTORS: usize = 6;
 
 /// Lanes of the vectors that this machine computes with; 1 if it has no fused vector arithmetic.
 pub fn lanes() -> usize {
@@ -237,6 +239,19 @@ impl WithSimd for Convolve<'_> {
     fn with_simd<S: Simd>(mut self, simd: S) {
         assert_eq!(S::F32_LANES, self.layout.lanes, "the layout was made for this machine");
         let (first, last) = self.band.vectors;
+        if self.weight.height == 1 {
+            for at in (first..last).step_by(SINGLE_VECTORS) {
+                match last - at {
+                    1 => self.single::<S, 1>(simd, at),
+                    2 => self.single::<S, 2>(simd, at),
+                    3 => self.single::<S, 3>(simd, at),
+                    4 => self.single::<S, 4>(simd, at),
+                    5 => self.single::<S, 5>(simd, at),
+                    _ => self.single::<S, SINGLE_VECTORS>(simd, at),
+                }
+            }
+            return;
+        }
         for at in (first..last).step_by(VECTORS) {
             match last - at {
                 1 => self.column::<S, 1>(simd, at),
@@ -247,6 +262,18 @@ impl WithSimd for Convolve<'_> {
 }
 
 impl Convolve<'_> {
+    /// Outputs one by one at `V` vectors of positions.
+    #[inline(always)]
+    fn single<S: Simd, const V: usize>(&mut self, simd: S, at: usize) {
+        let (plane, layout) = (self.band.plane, self.layout);
+        let bases: [usize; V] = std::array::from_fn(|v| layout.bases[at + v]);
+        for (o, result) in self.result.chunks_mut(plane).enumerate() {
+            let weight = self.weight.block(self.first + o);
+            let result = &mut result[(at - self.band.vectors.0) * S::F32_LANES..];
+            sum_taps::<S, 1, V>(simd, self.image, weight, &layout.offsets, bases, result, (plane, layout.span));
+        }
+    }
+
     /// All outputs at `V` vectors of positions.
     #[inline(always)]
     fn column<S: Simd, const V: usize>(&mut self, simd: S, at: usize) {

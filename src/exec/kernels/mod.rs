@@ -8,9 +8,11 @@
 pub mod activation;
 pub mod batch_norm;
 pub mod conv;
+pub mod conv_gradient;
 pub mod custom;
 pub mod depthwise;
 pub mod direct;
+pub mod epilogue;
 pub mod fold;
 pub mod linear;
 pub mod matrix;

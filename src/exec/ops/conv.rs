@@ -1,6 +1,7 @@
 use super::linear::fold_norm;
 use super::{Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Record, Stage, WindowSpec};
-use crate::exec::kernels::conv::{ConvWeight, Convolution, Epilogue, bias_gradient};
+use crate::exec::kernels::conv::{ConvWeight, Convolution, bias_gradient};
+use crate::exec::kernels::epilogue::Epilogue;
 use crate::exec::kernels::{Window, custom};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
@@ -11,7 +12,6 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[("Conv", Conv::build)];
 struct Conv {
     spec: WindowSpec,
     groups: usize,
-    depthwise: bool,
 }
 
 impl Conv {
@@ -20,8 +20,7 @@ impl Conv {
             context.shape(1).or_else(|| context.shape(0)).map(Vec::len).ok_or("the rank of its weight is unknown")?;
         let spec = WindowSpec::of_node(context.node, rank.saturating_sub(2))?;
         let groups = context.node.int("group", 1).max(1) as usize;
-        let depthwise = groups > 1 && context.extents(1).is_some_and(|w| w.get(1) == Some(&1));
-        Ok(Arc::new(Self { spec, groups, depthwise }))
+        Ok(Arc::new(Self { spec, groups }))
     }
 
     /// The geometry for operands of these shapes, checked.
@@ -65,7 +64,7 @@ impl Operator for Conv {
     fn accepts(&self, stage: Stage) -> bool {
         match stage {
             Stage::Norm | Stage::Residual | Stage::Activation => true,
-            Stage::MaxPool => !self.depthwise && self.spec.axes == 2,
+            Stage::MaxPool => self.spec.axes == 2,
         }
     }
 

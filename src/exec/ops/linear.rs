@@ -1,7 +1,7 @@
 use super::conv::bias_gradient_of;
 use super::{Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Record, Stage};
-use crate::exec::kernels::conv::Epilogue;
 use crate::exec::kernels::custom;
+use crate::exec::kernels::epilogue::Epilogue;
 use crate::exec::kernels::linear::Linear;
 use crate::exec::kernels::panel::PanelWeight;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
