@@ -1,4 +1,4 @@
-//! One step of stochastic gradient descent at batch 128 on two threads.
+//! One step of stochastic gradient descent at batch 128, on two threads or as many as the argument says.
 
 mod nets;
 
@@ -25,14 +25,16 @@ fn step(program: &mut TrainProgram, x: &CandleTensor, labels: &CandleTensor) -> 
 }
 
 fn main() {
-    rayon::ThreadPoolBuilder::new().num_threads(2).build_global().expect("the pool is new");
+    let threads = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(2);
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("the pool is new");
     let x = CandleTensor::from_vec(nets::noise(BATCH * 784), (BATCH, 1, 28, 28), &Device::Cpu).expect("shape fits");
     let labels: Vec<u32> = (0..BATCH as u32).map(|i| i * 7 % 10).collect();
     let labels =
         CandleTensor::from_vec(labels, BATCH, &Device::Cpu).and_then(|t| t.to_dtype(DType::U32)).expect("fits");
     let nets: [(&str, Model); 3] =
         [("mlp-300-100", nets::mlp()), ("lenet-5", nets::lenet5()), ("resnet-8", nets::resnet8())];
-    for (name, model) in &nets {
+    let net = std::env::args().skip(1).find(|a| nets.iter().any(|(name, _)| a == name));
+    for (name, model) in nets.iter().filter(|(name, _)| net.as_deref().is_none_or(|net| net == *name)) {
         let mut program = TrainProgram::new(model).expect("model trains");
         let mut runs: Vec<[f64; 3]> = (0..23).map(|_| step(&mut program, &x, &labels)).skip(3).collect();
         runs.sort_by(|a, b| a[2].total_cmp(&b[2]));

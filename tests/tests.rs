@@ -4,10 +4,12 @@
 
 mod architecture;
 mod cli;
+mod execution;
 #[cfg(feature = "gui")]
 mod gui;
 mod hostile_files;
 mod kernels;
 mod roundtrip;
 mod sample_data;
+mod sample_models;
 mod torch_masks;

@@ -1,7 +1,7 @@
 //! The IDX format of MNIST and its relatives, plain or gzipped, unsigned bytes only.
 
 use super::DataError;
-use super::npz::{MAX_EXPANSION, write_beside};
+use super::npz::{unpacked_limit, write_beside};
 use flate2::bufread::GzDecoder;
 use flate2::{Compression, GzBuilder};
 use std::fs::File;
@@ -48,13 +48,13 @@ pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<IdxArray, DataError> {
 fn decode_maybe_gz(mut reader: impl BufRead, stored_bytes: u64, path: &Path) -> Result<IdxArray, DataError> {
     let start = reader.fill_buf().map_err(DataError::io("read", path))?;
     if start.starts_with(&[0x1f, 0x8b]) {
-        decode(GzDecoder::new(reader), stored_bytes.saturating_mul(MAX_EXPANSION), path)
+        decode(GzDecoder::new(reader), unpacked_limit(stored_bytes), path)
     } else {
         decode(reader, stored_bytes, path)
     }
 }
 
-/// `limit` bounds how many bytes the reader can possibly give.
+/// `limit` bounds how many bytes the reader gives.
 fn decode(mut reader: impl Read, limit: u64, path: &Path) -> Result<IdxArray, DataError> {
     let mut field = || -> Result<[u8; 4], DataError> {
         let mut bytes = [0; 4];

@@ -29,6 +29,7 @@ pub mod idx;
 mod locate;
 pub mod npy;
 pub mod npz;
+mod open;
 mod order;
 mod preprocess;
 

@@ -10,8 +10,19 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-/// The most that deflate can expand, with room to spare; a larger claim is a bomb or a broken file.
-pub(super) const MAX_EXPANSION: u64 = 1100;
+/// The most that deflate can expand, with room to spare; a larger claim is a broken file.
+const MAX_EXPANSION: u64 = 1100;
+/// The most that real examples shrink; what claims to have shrunk more is believed up to [`BELIEVED_BYTES`].
+const USUAL_EXPANSION: u64 = 64;
+const BELIEVED_BYTES: u64 = 1 << 30;
+
+/// The most bytes that `stored` compressed ones are unpacked to; a larger claim is a bomb or a broken file.
+pub(super) const fn unpacked_limit(stored: u64) -> u64 {
+    let possible = stored.saturating_mul(MAX_EXPANSION).saturating_add(1024);
+    let usual = stored.saturating_mul(USUAL_EXPANSION);
+    let believed = if usual > BELIEVED_BYTES { usual } else { BELIEVED_BYTES };
+    if possible < believed { possible } else { believed }
+}
 
 /// An opened archive; arrays are read one at a time.
 #[derive(Debug)]
@@ -50,7 +61,7 @@ impl<'a> Npz<'a> {
         }
         let mut entry = self.archive.by_name(&entry_name).map_err(|e| unzip_error(path, e))?;
         let (announced, stored) = (entry.size(), entry.compressed_size());
-        if announced > stored.saturating_mul(MAX_EXPANSION).saturating_add(1024) {
+        if announced > unpacked_limit(stored) {
             let problem = format!("the array `{name}` claims {announced} bytes from {stored} compressed ones");
             return Err(DataError::malformed(path, problem));
         }
@@ -164,6 +175,13 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let error = read(&path).unwrap_err().to_string();
         assert!(error.contains("claims 4026531840 bytes"), "{error}");
+    }
+
+    #[test]
+    fn small_files_may_unpack_far_and_large_ones_less() {
+        assert!(unpacked_limit(1 << 10) > 1_000_000);
+        assert_eq!(unpacked_limit(10 << 20), BELIEVED_BYTES, "10 MiB of zeros are not unpacked to 11 GiB");
+        assert_eq!(unpacked_limit(1 << 30), 64 << 30);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 use super::error::{ExecError, UnsupportedNode};
 use super::fuse::{Step, fuse};
+use super::kernels::parallel;
 use super::ops::{self, NodeContext, Operator};
 use super::{Bound, convert};
 use crate::model::{Attribute, Fact, Graph, Model, Tensor, ValueId};
@@ -75,6 +76,7 @@ impl Program {
     /// [`ExecError::NoGraph`], or [`ExecError::Unsupported`] with every node that cannot run.
     pub fn compile(model: &Model) -> Result<Self, ExecError> {
         let graph = model.graph.as_ref().ok_or(ExecError::NoGraph)?;
+        parallel::keep_large_buffers();
         let mut sources: Vec<Source> = (0..graph.values.len()).map(Source::Slot).collect();
         let mut constants = Vec::new();
         for (index, value) in graph.values.iter().enumerate() {

@@ -11,7 +11,7 @@ pub enum Architecture {
     Mlp300100,
     /// LeNet-5 as Caffe has it: convolutions of 20 and 50 channels, 500 neurons, one ReLU.
     LeNet5,
-    /// Residual stages of 24, 48 and 96 channels with batch-norm, the first one depthwise separable.
+    /// Residual stages of 16, 48 and 96 channels with batch-norm, the first one depthwise separable.
     ResNet8,
 }
 
@@ -102,13 +102,13 @@ impl Net {
     }
 
     fn resnet(&mut self, x: ValueId) -> ValueId {
-        let h = self.conv_norm("stem", x, [24, 1, 3, 3], 1, 1);
+        let h = self.conv_norm("stem", x, [16, 1, 3, 3], 1, 1);
         let stem = self.relu("stem.relu", h);
-        let h = self.conv_norm("stage1.depthwise", stem, [24, 1, 3, 3], 1, 24);
+        let h = self.conv_norm("stage1.depthwise", stem, [16, 1, 3, 3], 1, 16);
         let h = self.relu("stage1.relu1", h);
-        let h = self.conv_norm("stage1.pointwise", h, [24, 24, 1, 1], 1, 1);
+        let h = self.conv_norm("stage1.pointwise", h, [16, 16, 1, 1], 1, 1);
         let h = self.add_relu("stage1", h, stem);
-        let h = self.residual("stage2", h, 24, 48);
+        let h = self.residual("stage2", h, 16, 48);
         let h = self.residual("stage3", h, 48, 96);
         let h = self.builder.node("pool", "GlobalAveragePool", &[h], &[]);
         let h = self.builder.node("flatten", "Flatten", &[h], &[]);

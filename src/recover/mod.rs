@@ -22,4 +22,4 @@ pub use optimizer::Optimizer;
 pub use options::TrainOptions;
 pub use report::{EpochReport, TrainOutcome};
 pub use schedule::Schedule;
-pub use train::{train, train_architecture};
+pub use train::{Observer, train, train_architecture};

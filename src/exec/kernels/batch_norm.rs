@@ -41,11 +41,13 @@ impl Channels {
         let (mean, variance) = (0..self.channels)
             .into_par_iter()
             .map(|c| {
-                let mean = self.planes(x, c).map(|p| f64::from(sum_lanes(p))).sum::<f64>() / count;
-                let centre = mean as f32;
-                let squares: f64 =
-                    self.planes(x, c).map(|p| f64::from(sum_of(p, |v| (v - centre) * (v - centre)))).sum();
-                (centre, (squares / count) as f32)
+                pulp::Arch::new().dispatch(|| {
+                    let mean = self.planes(x, c).map(|p| f64::from(sum_lanes(p))).sum::<f64>() / count;
+                    let centre = mean as f32;
+                    let squares: f64 =
+                        self.planes(x, c).map(|p| f64::from(sum_of(p, |v| (v - centre) * (v - centre)))).sum();
+                    (centre, (squares / count) as f32)
+                })
             })
             .unzip();
         ChannelStatistics { mean, variance }
@@ -57,7 +59,7 @@ impl Channels {
         parallel::build(x.len(), plane, |index, out| {
             let (scale, shift) = (scale[index % self.channels], shift[index % self.channels]);
             let source = &x[index * plane..][..plane];
-            out.iter_mut().zip(source).for_each(|(o, &v)| *o = v * scale + shift);
+            pulp::Arch::new().dispatch(|| out.iter_mut().zip(source).for_each(|(o, &v)| *o = v * scale + shift));
         })
     }
 
@@ -66,14 +68,16 @@ impl Channels {
         (0..self.channels)
             .into_par_iter()
             .map(|c| {
-                let total: f64 = self.planes(grad, c).map(|g| f64::from(sum_lanes(g))).sum();
-                let centre = mean[c];
-                let product: f64 = self
-                    .planes(x, c)
-                    .zip(self.planes(grad, c))
-                    .map(|(x, g)| f64::from(sum_of_pairs(x, g, |v, g| (v - centre) * g)))
-                    .sum();
-                (total as f32, (product * f64::from(inverse[c])) as f32)
+                pulp::Arch::new().dispatch(|| {
+                    let total: f64 = self.planes(grad, c).map(|g| f64::from(sum_lanes(g))).sum();
+                    let centre = mean[c];
+                    let product: f64 = self
+                        .planes(x, c)
+                        .zip(self.planes(grad, c))
+                        .map(|(x, g)| f64::from(sum_of_pairs(x, g, |v, g| (v - centre) * g)))
+                        .sum();
+                    (total as f32, (product * f64::from(inverse[c])) as f32)
+                })
             })
             .unzip()
     }
@@ -93,11 +97,14 @@ impl Channels {
             let slope = -scale * inverse[c] * product[c] / count;
             let offset = -scale * total[c] / count - slope * mean[c];
             let (x, grad) = (&x[index * plane..][..plane], &grad[index * plane..][..plane]);
-            out.iter_mut().zip(x.iter().zip(grad)).for_each(|(o, (&x, &g))| *o = scale * g + (slope * x + offset));
+            pulp::Arch::new().dispatch(|| {
+                out.iter_mut().zip(x.iter().zip(grad)).for_each(|(o, (&x, &g))| *o = scale * g + (slope * x + offset));
+            });
         })
     }
 }
 
+#[inline(always)]
 fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut sums = [0.0f32; 8];
     let (chunks, rest) = values.as_chunks::<8>();
@@ -109,6 +116,7 @@ fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     sums.iter().sum::<f32>() + rest.iter().map(|&v| f(v)).sum::<f32>()
 }
 
+#[inline(always)]
 fn sum_of_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut sums = [0.0f32; 8];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());

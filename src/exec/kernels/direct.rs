@@ -6,13 +6,15 @@
 //! order, so it does not depend on the batch, the partition or the vector width.
 
 use super::Window;
-use super::im2col::Unfold;
+use super::fold::Unfold;
 use pulp::{Simd, WithSimd};
 
 /// Most outputs of one register block: 6 x 2 sums, 2 operands and a weight fill 15 of 16 registers.
 const OUTPUTS: usize = 6;
 /// Vectors of one register block.
 const VECTORS: usize = 2;
+/// Vectors of a register block of one output, as depthwise convolution has them.
+const SINGLE_VECTORS: usize = 6;
 
 /// Lanes of the vectors that this machine computes with; 1 if it has no fused vector arithmetic.
 pub fn lanes() -> usize {
@@ -39,6 +41,11 @@ pub struct Band {
     vectors: (usize, usize),
 }
 
+/// Rows of the register blocks that divide `count` rows as evenly as they can.
+pub fn block_height(count: usize) -> usize {
+    count.div_ceil(count.div_ceil(OUTPUTS).max(1)).max(1)
+}
+
 /// Weights of one group in the order that the kernel reads them: blocks of outputs, then taps.
 #[derive(Clone, Debug)]
 pub struct PackedWeight {
@@ -51,7 +58,7 @@ pub struct PackedWeight {
 impl PackedWeight {
     /// Packs row-major [outputs, taps].
     pub fn new(weight: &[f32], outputs: usize, taps: usize) -> Self {
-        let height = outputs.div_ceil(outputs.div_ceil(OUTPUTS).max(1)).max(1);
+        let height = block_height(outputs);
         let mut values = Vec::with_capacity(weight.len());
         for first in (0..outputs).step_by(height) {
             let count = height.min(outputs - first);
@@ -148,6 +155,17 @@ impl Layout {
         })
     }
 
+    /// First element of each tap in the padded image, in weight order.
+    pub fn offsets(&self) -> &[usize] {
+        &self.offsets
+    }
+
+    /// Element of each output position, relative to a tap's first.
+    pub fn positions(&self) -> Vec<usize> {
+        let [height, width] = self.unfold.output;
+        (0..height * width).map(|p| p / width * self.plane[1] + p % width).collect()
+    }
+
     /// Copies the planes of a group into `image`, padding with zeros.
     pub fn pad(&self, planes: &[f32], image: &mut [f32]) {
         let [height, width] = self.unfold.input;
@@ -165,11 +183,12 @@ impl Layout {
                         target.fill(0.0);
                         continue;
                     };
-                    target[..lo].fill(0.0);
-                    target[hi..].fill(0.0);
+                    // Short loops: a call of memset or memcpy costs more than the few elements.
+                    target[..lo].iter_mut().for_each(|t| *t = 0.0);
+                    target[hi..].iter_mut().for_each(|t| *t = 0.0);
                     let source = &plane[y * width + lo * stride[1] + phase[1] - before[1]..(y + 1) * width];
                     if stride[1] == 1 {
-                        target[lo..hi].copy_from_slice(&source[..hi - lo]);
+                        copy_short(&mut target[lo..hi], &source[..hi - lo]);
                     } else {
                         target[lo..hi].iter_mut().zip(source.iter().step_by(stride[1])).for_each(|(t, s)| *t = *s);
                     }
@@ -184,6 +203,23 @@ impl Layout {
     /// `first` must be a multiple of [`PackedWeight::height`].
     pub fn convolve(&self, image: &[f32], weight: &PackedWeight, first: usize, band: Band, result: &mut [f32]) {
         pulp::Arch::new().dispatch(Convolve { layout: self, image, weight, first, band, result });
+    }
+}
+
+/// A copy without the call that `memcpy` costs, for the short rows of small images.
+#[inline]
+fn copy_short(target: &mut [f32], source: &[f32]) {
+    if target.len() > 64 {
+        target.copy_from_slice(source);
+        return;
+    }
+    let (target, target_rest) = target.as_chunks_mut::<4>();
+    let (source, source_rest) = source.as_chunks::<4>();
+    for (t, s) in target.iter_mut().zip(source) {
+        *t = *s;
+    }
+    for (t, s) in target_rest.iter_mut().zip(source_rest) {
+        *t = *s;
     }
 }
 
@@ -203,6 +239,19 @@ impl WithSimd for Convolve<'_> {
     fn with_simd<S: Simd>(mut self, simd: S) {
         assert_eq!(S::F32_LANES, self.layout.lanes, "the layout was made for this machine");
         let (first, last) = self.band.vectors;
+        if self.weight.height == 1 {
+            for at in (first..last).step_by(SINGLE_VECTORS) {
+                match last - at {
+                    1 => self.single::<S, 1>(simd, at),
+                    2 => self.single::<S, 2>(simd, at),
+                    3 => self.single::<S, 3>(simd, at),
+                    4 => self.single::<S, 4>(simd, at),
+                    5 => self.single::<S, 5>(simd, at),
+                    _ => self.single::<S, SINGLE_VECTORS>(simd, at),
+                }
+            }
+            return;
+        }
         for at in (first..last).step_by(VECTORS) {
             match last - at {
                 1 => self.column::<S, 1>(simd, at),
@@ -213,6 +262,18 @@ impl WithSimd for Convolve<'_> {
 }
 
 impl Convolve<'_> {
+    /// Outputs one by one at `V` vectors of positions.
+    #[inline(always)]
+    fn single<S: Simd, const V: usize>(&mut self, simd: S, at: usize) {
+        let (plane, layout) = (self.band.plane, self.layout);
+        let bases: [usize; V] = std::array::from_fn(|v| layout.bases[at + v]);
+        for (o, result) in self.result.chunks_mut(plane).enumerate() {
+            let weight = self.weight.block(self.first + o);
+            let result = &mut result[(at - self.band.vectors.0) * S::F32_LANES..];
+            sum_taps::<S, 1, V>(simd, self.image, weight, &layout.offsets, bases, result, (plane, layout.span));
+        }
+    }
+
     /// All outputs at `V` vectors of positions.
     #[inline(always)]
     fn column<S: Simd, const V: usize>(&mut self, simd: S, at: usize) {

@@ -1,6 +1,6 @@
 //! Fully connected layers: a batch of rows times a weight of shape [outputs, inputs].
 
-use super::conv::Epilogue;
+use super::epilogue::Epilogue;
 use super::matrix::{Matrix, multiply};
 use super::panel::{PanelWeight, WIDTH};
 use super::parallel;

@@ -1,5 +1,6 @@
 //! Maximum and average over windows.
 
+use super::conv::sum_lanes;
 use super::{Window, parallel};
 
 /// What a pooling window computes.
@@ -68,6 +69,10 @@ impl Pool {
             for (i, out) in out.chunks_exact_mut(plane_in).enumerate() {
                 let index = task * per_task + i;
                 let (source, grad) = (&x[index * plane_in..][..plane_in], &grad[index * plane..][..plane]);
+                if self.kind == PoolKind::Max && halves(&self.window, self.input, self.output) {
+                    unpool_halves(source, self.input[1], out, (grad, self.output[1]));
+                    continue;
+                }
                 for oy in 0..self.output[0] {
                     for ox in 0..self.output[1] {
                         let gradient = grad[oy * self.output[1] + ox];
@@ -89,6 +94,10 @@ impl Pool {
     }
 
     fn average_plane(&self, source: &[f32], out: &mut [f32], count_padding: bool) {
+        if self.window == Window::dense(self.input) {
+            out[0] = sum_lanes(source) / source.len() as f32;
+            return;
+        }
         for oy in 0..self.output[0] {
             for ox in 0..self.output[1] {
                 let mut sum = 0.0;
@@ -141,23 +150,50 @@ fn first_maximum(window: &Window, source: &[f32], input: [usize; 2], position: [
 }
 
 /// The larger of two, NaN if either is.
-#[inline]
+#[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if b > a || b.is_nan() { b } else { a }
+}
+
+/// Whether the window is 2 x 2 with stride 2 and never leaves the input.
+fn halves(window: &Window, input: [usize; 2], output: [usize; 2]) -> bool {
+    let halving = Window { stride: [2; 2], ..Window::dense([2; 2]) };
+    *window == halving && output[0] * 2 <= input[0] && output[1] * 2 <= input[1]
+}
+
+/// Gives each gradient to the first maximum of its 2 x 2 window.
+fn unpool_halves(source: &[f32], width: usize, out: &mut [f32], (grad, columns): (&[f32], usize)) {
+    let beats = |a: f32, b: f32| a > b || (a.is_nan() && !b.is_nan());
+    for (oy, grad) in grad.chunks_exact(columns).enumerate() {
+        for (ox, gradient) in grad.iter().enumerate() {
+            let corner = 2 * oy * width + 2 * ox;
+            let mut best = corner;
+            for at in [corner + 1, corner + width, corner + width + 1] {
+                if beats(source[at], source[best]) {
+                    best = at;
+                }
+            }
+            out[best] = *gradient;
+        }
+    }
 }
 
 /// Maximum over the windows of one plane.
 ///
 /// `source` has the given extents and distance between rows.
-pub fn max_plane(
+pub fn max_plane(window: &Window, source: &[f32], layout: ([usize; 2], usize), out: &mut [f32], output: [usize; 2]) {
+    pulp::Arch::new().dispatch(|| max_rows(window, source, layout, out, output));
+}
+
+#[inline(always)]
+fn max_rows(
     window: &Window,
     source: &[f32],
     (input, stride): ([usize; 2], usize),
     out: &mut [f32],
     output: [usize; 2],
 ) {
-    let halving = Window { stride: [2; 2], ..Window::dense([2; 2]) };
-    if *window == halving && output[0] * 2 <= input[0] && output[1] * 2 <= input[1] {
+    if halves(window, input, output) {
         for (oy, row) in out.chunks_exact_mut(output[1]).enumerate() {
             let upper = &source[2 * oy * stride..][..2 * output[1]];
             let lower = &source[(2 * oy + 1) * stride..][..2 * output[1]];
@@ -183,5 +219,84 @@ pub fn max_plane(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pool() -> impl Strategy<Value = Pool> {
+        let axis = (1usize..4, 1usize..4, 1usize..3, 0usize..2, 0usize..2, 1usize..9);
+        let average = |count_padding| PoolKind::Average { count_padding };
+        let kind = prop_oneof![Just(PoolKind::Max), Just(average(true)), Just(average(false))];
+        (axis.clone(), axis, any::<bool>(), kind).prop_filter_map("the window fits", |(y, x, ceil_mode, kind)| {
+            let window = Window {
+                kernel: [y.0, x.0],
+                stride: [y.1, x.1],
+                dilation: [y.2, x.2],
+                before: [y.3.min(y.0 - 1), x.3.min(x.0 - 1)],
+                after: [y.4.min(y.0 - 1), x.4.min(x.0 - 1)],
+            };
+            let input = [y.5, x.5];
+            window.output(input, ceil_mode).map(|output| Pool { planes: 3, input, output, window, kind })
+        })
+    }
+
+    /// Distinct numbers, so that no maximum is shared.
+    fn distinct(len: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 7919 + 13) % 1009) as f32 - 500.0).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_output_is_the_maximum_or_mean_of_its_window(pool in pool()) {
+            let x = distinct(3 * pool.input_plane());
+            let y = pool.forward(&x);
+            for (i, &value) in y.iter().enumerate() {
+                let (plane, at) = (i / pool.output_plane(), i % pool.output_plane());
+                let position = [at / pool.output[1], at % pool.output[1]];
+                let mut inside = Vec::new();
+                for_each_inside(&pool.window, pool.input, position, |at| inside.push(x[plane * pool.input_plane() + at]));
+                match pool.kind {
+                    PoolKind::Max => {
+                        prop_assert_eq!(value, inside.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+                    }
+                    PoolKind::Average { count_padding: false } if !inside.is_empty() => {
+                        let mean = inside.iter().sum::<f32>() / inside.len() as f32;
+                        prop_assert!((value - mean).abs() <= 1e-3, "{} against {}", value, mean);
+                    }
+                    PoolKind::Average { .. } => prop_assert!(value.is_finite()),
+                }
+            }
+        }
+
+        #[test]
+        fn gradients_of_averages_are_adjoint_and_those_of_maxima_move_to_the_maximum(pool in pool()) {
+            let x = distinct(3 * pool.input_plane());
+            let y = pool.forward(&x);
+            let grad: Vec<f32> = (0..y.len()).map(|i| (i % 5) as f32 - 2.0).collect();
+            let back = pool.backward(&x, &grad);
+            // Both are piecewise linear through the origin: <gradient, x> = <grad, y>.
+            let finite = y.iter().zip(&grad).filter(|(y, _)| y.is_finite());
+            let expected: f64 = finite.map(|(y, g)| f64::from(*y) * f64::from(*g)).sum();
+            let got: f64 = back.iter().zip(&x).map(|(b, x)| f64::from(*b) * f64::from(*x)).sum();
+            prop_assert!((got - expected).abs() <= 1e-4 * (1.0 + expected.abs()) + 0.05, "{} against {}", got, expected);
+        }
+    }
+
+    #[test]
+    fn of_equal_maxima_the_first_gets_the_gradient() {
+        let window = Window { stride: [2; 2], ..Window::dense([2; 2]) };
+        let pool = Pool { planes: 1, input: [2; 2], output: [1; 2], window, kind: PoolKind::Max };
+        assert_eq!(pool.backward(&[1.0, 3.0, 3.0, 3.0], &[5.0]), [0.0, 5.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_not_a_number_is_not_hidden_by_a_maximum() {
+        let window = Window { stride: [2; 2], ..Window::dense([2; 2]) };
+        let pool = Pool { planes: 1, input: [2; 2], output: [1; 2], window, kind: PoolKind::Max };
+        assert!(pool.forward(&[1.0, f32::NAN, 3.0, 2.0])[0].is_nan());
     }
 }
