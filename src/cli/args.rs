@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 /// Pruning workbench for neural networks. Without a command, opens the window on a model.
 #[derive(Debug, Parser)]
-#[command(name = "secateur", version, args_conflicts_with_subcommands = true)]
+#[command(name = "secateur", version)]
+#[command(override_usage = "secateur [OPTIONS] [MODEL]\n       secateur [OPTIONS] <COMMAND>")]
 pub struct Arguments {
     /// Model to open in the window; the bundled sample without one.
     pub model: Option<PathBuf>,
@@ -228,19 +229,21 @@ pub enum PieceFlag {
 }
 
 impl Arguments {
-    /// Tells a mistyped command from a model file.
+    /// Tells a mistyped command from a model file, and refuses a model before a command.
     pub(super) fn check(self) -> Result<Self, clap::Error> {
         let looks_like_a_word = |path: &PathBuf| {
             let text = path.to_string_lossy();
             !path.exists() && !text.contains(['.', '/', '\\'])
         };
-        match &self.model {
-            Some(model) if looks_like_a_word(model) => {
-                let message = format!("`{}` is neither a command nor a model file\n", model.display());
-                Err(Self::command().error(ErrorKind::InvalidSubcommand, message))
-            }
-            _ => Ok(self),
-        }
+        let Some(model) = &self.model else { return Ok(self) };
+        let (kind, problem) = if looks_like_a_word(model) {
+            (ErrorKind::InvalidSubcommand, "is neither a command nor a model file")
+        } else if self.command.is_some() {
+            (ErrorKind::ArgumentConflict, "must come after the command")
+        } else {
+            return Ok(self);
+        };
+        Err(Self::command().error(kind, format!("`{}` {problem}\n", model.display())))
     }
 }
 
@@ -308,6 +311,7 @@ mod tests {
         assert!(parse("secateur some/model.safetensors").unwrap().model.is_some());
         assert!(parse("secateur").unwrap().command.is_none());
         assert_eq!(parse("secateur inspekt").unwrap_err().exit_code(), 2);
+        assert_eq!(parse("secateur ./a.safetensors inspect b").unwrap_err().exit_code(), 2);
     }
 
     #[test]
