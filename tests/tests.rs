@@ -10,4 +10,5 @@ mod hostile_files;
 mod kernels;
 mod roundtrip;
 mod sample_data;
+mod sample_models;
 mod torch_masks;

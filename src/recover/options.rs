@@ -49,14 +49,15 @@ impl Default for TrainOptions {
 impl TrainOptions {
     /// The recipe that made the bundled model of that architecture.
     pub fn recipe(architecture: Architecture) -> Self {
+        let flipped = Self { augment: Augment { shift: 0, flip: true }, ..Self::default() };
         match architecture {
-            Architecture::Mlp300100 | Architecture::LeNet5 => Self { epochs: 20, ..Self::default() },
+            Architecture::Mlp300100 => Self { epochs: 30, ..flipped },
+            Architecture::LeNet5 => Self { epochs: 15, ..flipped },
             Architecture::ResNet8 => Self {
-                epochs: 15,
+                epochs: 12,
                 learning_rate: 0.1,
                 optimizer: Optimizer::Sgd { momentum: 0.9, nesterov: true, weight_decay: 5e-4 },
-                augment: Augment { shift: 2, flip: true },
-                ..Self::default()
+                ..flipped
             },
         }
     }

@@ -18,7 +18,9 @@ pub struct Picture {
 impl Textures {
     pub fn apply(&self, delta: &mut TexturesDelta) {
         let mut textures = self.0.lock().unwrap();
-        for (id, patches) in delta.set.drain() {
+        let mut patches: Vec<_> = delta.set.drain().collect();
+        patches.sort_by_key(|(id, _)| format!("{id:?}"));
+        for (id, patches) in patches {
             for patch in patches {
                 let ImageData::Color(image) = patch.image;
                 let Some([left, top]) = patch.pos else {
@@ -32,9 +34,8 @@ impl Textures {
                 }
             }
         }
-        for id in delta.free.drain() {
-            textures.remove(&id);
-        }
+        textures.retain(|id, _| !delta.free.contains(id));
+        delta.free.clear();
     }
 
     pub fn paint(&self, primitives: &[ClippedPrimitive], size: [usize; 2], ppp: f32) -> Picture {

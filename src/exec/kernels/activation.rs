@@ -139,9 +139,14 @@ impl Activation {
         with_function!(self, go)
     }
 
-    /// Whether [`Activation::slope`] can be read off the output, so that the input need not be kept.
-    pub const fn slope_from_output(self) -> bool {
-        matches!(self, Self::Identity | Self::Relu)
+    /// Whether a larger input never has a smaller result, and no rounding can break that.
+    pub fn is_monotone(self) -> bool {
+        match self {
+            Self::Identity | Self::Relu => true,
+            Self::LeakyRelu(slope) => slope >= 0.0,
+            Self::Clip(lower, upper) => lower <= upper,
+            _ => false,
+        }
     }
 
     /// The derivative at `x`, where the function is `y`; 0 or 1 at a kink, as PyTorch has it.

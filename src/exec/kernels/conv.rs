@@ -1,6 +1,8 @@
-//! Convolution over two spatial axes: unfolding in cache-sized tiles onto matrix products.
+//! Convolution over two spatial axes: forward on [`super::direct`], backward by unfolding in
+//! cache-sized tiles onto matrix products.
 
 use super::depthwise::Depthwise;
+use super::direct::{self, Layout, PackedWeight};
 use super::im2col::Unfold;
 use super::matrix::{Matrix, multiply};
 use super::pool::max_plane;
@@ -14,23 +16,23 @@ const TILE_BYTES: usize = 512 << 10;
 const TILE_IMAGES: usize = 16;
 /// Parts of the batch that accumulate a weight gradient of their own.
 const GRADIENT_PARTS: usize = 16;
-/// Elements of scratch memory that a convolution of large images may take at once.
-const SCRATCH_ELEMENTS: usize = 16 << 20;
+/// Results that are computed before they are finished, so that they stay in the cache.
+const BAND_ELEMENTS: usize = 48 << 10;
 
 thread_local! {
-    static SCRATCH: RefCell<[Vec<f32>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
+    static SCRATCH: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
-/// Lends `lengths.len()` reusable buffers of the calling thread, of unspecified content.
-fn with_scratch<R>(lengths: [usize; 3], f: impl FnOnce([&mut [f32]; 3]) -> R) -> R {
+/// Lends two reusable buffers of the calling thread, of unspecified content.
+fn with_scratch<R>(lengths: [usize; 2], f: impl FnOnce([&mut [f32]; 2]) -> R) -> R {
     SCRATCH.with_borrow_mut(|buffers| {
         for (buffer, &length) in buffers.iter_mut().zip(&lengths) {
             if buffer.len() < length {
                 buffer.resize(length, 0.0);
             }
         }
-        let [a, b, c] = buffers;
-        f([&mut a[..lengths[0]], &mut b[..lengths[1]], &mut c[..lengths[2]]])
+        let [a, b] = buffers;
+        f([&mut a[..lengths[0]], &mut b[..lengths[1]]])
     })
 }
 
@@ -64,6 +66,75 @@ pub struct Epilogue<'a> {
     pub activation: Activation,
     /// Maximum over windows of the result.
     pub max_pool: Option<Window>,
+}
+
+/// Where a plane's rows lie in a buffer: `range` of them, `stride` apart, of a plane of `extents`.
+#[derive(Clone, Copy, Debug)]
+struct Rows {
+    stride: usize,
+    range: (usize, usize),
+    extents: [usize; 2],
+}
+
+impl Epilogue<'_> {
+    /// Finishes the rows of one channel's plane in `result` and puts them into the plane `out`.
+    fn finish(&self, channel: usize, result: &mut [f32], rows: Rows, residual: Option<&[f32]>, out: &mut [f32]) {
+        let bias = self.bias.map_or(0.0, |b| b[channel]);
+        let [_, width] = rows.extents;
+        let (from, to) = rows.range;
+        let Some(pool) = &self.max_pool else {
+            let out = &mut out[from * width..to * width];
+            for (y, (out, row)) in out.chunks_exact_mut(width).zip(result.chunks(rows.stride)).enumerate() {
+                match residual {
+                    Some(residual) => {
+                        let residual = &residual[(from + y) * width..][..width];
+                        out.iter_mut().zip(row.iter().zip(residual)).for_each(|(o, (v, r))| *o = v + bias + r);
+                    }
+                    None => out.iter_mut().zip(row).for_each(|(o, v)| *o = v + bias),
+                }
+            }
+            self.activation.apply(out);
+            return;
+        };
+        let pooled = pool.output(rows.extents, false).unwrap_or([0; 2]);
+        if residual.is_none() && self.activation.is_monotone() {
+            // Adding and monotone functions keep the order, so the maximum may come first.
+            max_plane(pool, result, (rows.extents, rows.stride), out, pooled);
+            out.iter_mut().for_each(|v| *v += bias);
+            self.activation.apply(out);
+            return;
+        }
+        for (y, row) in result.chunks_mut(rows.stride).enumerate() {
+            let row = &mut row[..width];
+            row.iter_mut().for_each(|v| *v += bias);
+            if let Some(residual) = residual {
+                row.iter_mut().zip(&residual[y * width..]).for_each(|(v, r)| *v += r);
+            }
+            self.activation.apply(row);
+        }
+        max_plane(pool, result, (rows.extents, rows.stride), out, pooled);
+    }
+}
+
+/// A weight in the order in which its kernel reads it.
+#[derive(Clone, Debug)]
+pub enum ConvWeight {
+    /// As given, for depthwise convolution.
+    Depthwise(Vec<f32>),
+    /// Register blocks, group by group.
+    Groups(Vec<PackedWeight>),
+}
+
+impl ConvWeight {
+    /// Packs a row-major weight of `shape` [outputs, channels / groups, kernel...].
+    pub fn new(weight: &[f32], shape: &[usize], groups: usize) -> Self {
+        if groups > 1 && shape[1] == 1 {
+            return Self::Depthwise(weight.to_vec());
+        }
+        let (outputs, taps) = (shape[0] / groups, shape[1..].iter().product::<usize>());
+        let rows = weight.chunks_exact((outputs * taps).max(1));
+        Self::Groups(rows.map(|rows| PackedWeight::new(rows, outputs, taps)).collect())
+    }
 }
 
 /// Gradients of a convolution.
@@ -127,131 +198,49 @@ impl Convolution {
     }
 
     /// The convolution followed by `epilogue`, [batch, outputs, pooled...].
-    pub fn forward(&self, x: &[f32], weight: &[f32], epilogue: &Epilogue<'_>) -> Vec<f32> {
-        if let Some(depthwise) = self.depthwise().filter(|_| epilogue.residual.is_none() && epilogue.max_pool.is_none())
-        {
-            return depthwise.forward(x, weight, epilogue.bias, epilogue.activation);
-        }
-        match self.tile_images() {
-            0 if self.unfold().rows() > 0 && self.output_plane() > 0 => self.forward_by_pixels(x, weight, epilogue),
-            images => self.forward_by_images(x, weight, epilogue, images.max(1)),
+    pub fn forward(&self, x: &[f32], weight: &ConvWeight, epilogue: &Epilogue<'_>) -> Vec<f32> {
+        match (weight, self.depthwise()) {
+            (ConvWeight::Groups(groups), _) => self.forward_direct(x, groups, epilogue),
+            (ConvWeight::Depthwise(weight), Some(depthwise)) => depthwise.forward(x, weight, epilogue),
+            (ConvWeight::Depthwise(_), None) => Vec::new(),
         }
     }
 
-    /// One task for every `tile` whole images.
-    fn forward_by_images(&self, x: &[f32], weight: &[f32], epilogue: &Epilogue<'_>, tile: usize) -> Vec<f32> {
-        let image_in = self.channels * self.input_plane();
-        let plane = self.output_plane();
+    fn forward_direct(&self, x: &[f32], weight: &[PackedWeight], epilogue: &Epilogue<'_>) -> Vec<f32> {
+        let layout = Layout::new(self.unfold(), direct::lanes());
         let pooled = self.pooled(epilogue);
-        let plane_out = pooled[0] * pooled[1];
+        let (plane_out, image_in) = (pooled[0] * pooled[1], self.channels * self.input_plane());
+        let outputs = self.group_outputs();
+        // The partition does not show in the result, so it may follow the number of threads.
+        let parts = (4 * rayon::current_num_threads()).div_ceil(self.batch.max(1));
+        let height = weight.first().map_or(1, PackedWeight::height);
+        let chunk =
+            if self.groups == 1 { outputs.div_ceil(parts).next_multiple_of(height).min(outputs) } else { outputs };
+        let band_elements = if epilogue.max_pool.is_some() { usize::MAX } else { BAND_ELEMENTS / chunk.max(1) };
         let image_out = self.outputs * plane_out;
-        let (unfold, rows) = (self.unfold(), self.unfold().rows());
-        let direct = self.window.is_pointwise() && tile == 1;
-        parallel::build(self.batch * image_out, tile * image_out, |index, out| {
-            let first = index * tile;
-            let images = (out.len() / image_out.max(1)).max(1);
-            let count = images * plane;
-            let outputs = self.group_outputs();
-            with_scratch(
-                [if direct { 0 } else { rows * count }, outputs * count, plane],
-                |[columns, product, pooling]| {
-                    for group in 0..self.groups {
-                        let weight = Matrix::new(self.group_weight(weight, group), outputs, rows);
-                        if direct {
-                            let planes = self.group_planes(&x[first * image_in..(first + 1) * image_in], group);
-                            multiply(product, false, weight, Matrix::new(planes, rows, count));
-                        } else {
-                            for i in 0..images {
-                                let image = &x[(first + i) * image_in..(first + i + 1) * image_in];
-                                let planes = self.group_planes(image, group);
-                                unfold.im2col(planes, (0, plane), &mut columns[i * plane..], count);
-                            }
-                            multiply(product, false, weight, Matrix::new(columns, rows, count));
-                        }
-                        for i in 0..images {
-                            for o in 0..outputs {
-                                let channel = group * outputs + o;
-                                let source = &product[o * count + i * plane..][..plane];
-                                let target = &mut out[i * image_out + channel * plane_out..][..plane_out];
-                                let at = ((first + i) * self.outputs + channel) * plane;
-                                self.finish_plane(source, target, channel, at, epilogue, pooling);
-                            }
+        let sizes = (image_out, chunk * plane_out);
+        parallel::build_nested(self.batch * image_out, sizes, |image, part, out| {
+            let planes = &x[image * image_in..][..image_in];
+            for (i, out) in out.chunks_mut(chunk * plane_out).enumerate() {
+                let first = (part + i) * chunk;
+                let (group, count) = (first / outputs, out.len() / plane_out);
+                let longest = layout.bands(band_elements).map(|band| band.plane).max().unwrap_or(0);
+                with_scratch([layout.image_len, count * longest], |[padded, result]| {
+                    layout.pad(self.group_planes(planes, group), padded);
+                    for band in layout.bands(band_elements) {
+                        let result = &mut result[..count * band.plane];
+                        layout.convolve(padded, &weight[group], first % outputs, band, result);
+                        for (o, out) in out.chunks_exact_mut(plane_out).enumerate() {
+                            let result = &mut result[o * band.plane..][..band.plane];
+                            let at = (image * self.outputs + first + o) * self.output_plane();
+                            let residual = epilogue.residual.map(|r| &r[at..][..self.output_plane()]);
+                            let rows = Rows { stride: layout.row_stride, range: band.rows, extents: self.output };
+                            epilogue.finish(first + o, result, rows, residual, out);
                         }
                     }
-                },
-            );
-        })
-    }
-
-    /// Adds bias and residual, applies the activation and pools one plane of the product into `target`.
-    fn finish_plane(
-        &self,
-        source: &[f32],
-        target: &mut [f32],
-        channel: usize,
-        at: usize,
-        epilogue: &Epilogue<'_>,
-        pooling: &mut [f32],
-    ) {
-        let bias = epilogue.bias.map_or(0.0, |b| b[channel]);
-        let Some(pool) = &epilogue.max_pool else {
-            add_bias(target, source, bias, epilogue.residual.map(|r| &r[at..]));
-            epilogue.activation.apply(target);
-            return;
-        };
-        add_bias(pooling, source, bias, epilogue.residual.map(|r| &r[at..]));
-        epilogue.activation.apply(pooling);
-        max_plane(pool, pooling, self.output, target, self.pooled(epilogue));
-    }
-
-    /// One task for every stretch of output positions of one image.
-    fn forward_by_pixels(&self, x: &[f32], weight: &[f32], epilogue: &Epilogue<'_>) -> Vec<f32> {
-        let plane = self.output_plane();
-        let pooled = self.pooled(epilogue);
-        let plane_out = pooled[0] * pooled[1];
-        let at_once = (SCRATCH_ELEMENTS / (self.outputs * plane)).clamp(1, self.batch.max(1));
-        let image_in = self.channels * self.input_plane();
-        let mut result =
-            Vec::with_capacity(if at_once < self.batch { self.batch * self.outputs * plane_out } else { 0 });
-        for first in (0..self.batch).step_by(at_once) {
-            let images = at_once.min(self.batch - first);
-            let tiles = self.products_of_tiles(&x[first * image_in..(first + images) * image_in], weight);
-            let part = parallel::build(images * self.outputs * plane_out, plane_out, |index, out| {
-                let channel = index % self.outputs;
-                with_scratch([plane, plane, 0], |[gathered, pooling, _]| {
-                    tiles.gather(index / self.outputs, channel, gathered);
-                    let at = (first * self.outputs + index) * plane;
-                    self.finish_plane(gathered, out, channel, at, epilogue, pooling);
                 });
-            });
-            if images == self.batch {
-                return part;
             }
-            result.extend_from_slice(&part);
-        }
-        result
-    }
-
-    fn products_of_tiles(&self, x: &[f32], weight: &[f32]) -> TiledProduct {
-        let (unfold, rows, plane) = (self.unfold(), self.unfold().rows(), self.output_plane());
-        let width = (TILE_BYTES / size_of::<f32>() / rows).next_multiple_of(16).max(32).min(plane);
-        let per_image = plane.div_ceil(width);
-        let image_in = self.channels * self.input_plane();
-        let outputs = self.group_outputs();
-        let tiles = x.len() / image_in * per_image;
-        let values = parallel::build(tiles * self.outputs * width, self.outputs * width, |tile, out| {
-            let from = tile % per_image * width;
-            let to = (from + width).min(plane);
-            let image = &x[tile / per_image * image_in..][..image_in];
-            with_scratch([rows * (to - from), 0, 0], |[columns, _, _]| {
-                for (group, out) in out.chunks_exact_mut(outputs * width).enumerate() {
-                    unfold.im2col(self.group_planes(image, group), (from, to), columns, to - from);
-                    let weight = Matrix::new(self.group_weight(weight, group), outputs, rows);
-                    multiply(out, false, weight, Matrix::new(columns, rows, to - from));
-                }
-            });
-        });
-        TiledProduct { values, width, plane, group_outputs: outputs, outputs: self.outputs }
+        })
     }
 
     /// Gradients with respect to input and weight, from the gradient of the result (without epilogue).
@@ -309,7 +298,7 @@ impl Convolution {
         for start in (0..images).step_by(tile) {
             let count_images = tile.min(images - start);
             let count = count_images * plane;
-            with_scratch([rows * count, outputs * count, 0], |[columns, gathered, _]| {
+            with_scratch([rows * count, outputs * count], |[columns, gathered]| {
                 for group in 0..self.groups {
                     for i in 0..count_images {
                         let image = &grad[(first + start + i) * image_out..][..image_out];
@@ -344,15 +333,6 @@ impl Convolution {
     }
 }
 
-fn add_bias(target: &mut [f32], source: &[f32], bias: f32, residual: Option<&[f32]>) {
-    match residual {
-        Some(residual) => {
-            target.iter_mut().zip(source.iter().zip(residual)).for_each(|(t, (s, r))| *t = s + bias + r);
-        }
-        None => target.iter_mut().zip(source).for_each(|(t, s)| *t = s + bias),
-    }
-}
-
 fn sum_in_order(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
     let mut parts = parts.into_iter();
     let mut total = parts.next().unwrap_or_else(|| vec![0.0; len]);
@@ -360,28 +340,6 @@ fn sum_in_order(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
         total.iter_mut().zip(&part).for_each(|(t, p)| *t += p);
     }
     total
-}
-
-/// Per image and stretch of positions: [outputs, width], the last stretch of an image narrower.
-struct TiledProduct {
-    values: Vec<f32>,
-    width: usize,
-    plane: usize,
-    group_outputs: usize,
-    outputs: usize,
-}
-
-impl TiledProduct {
-    /// Copies one output plane together.
-    fn gather(&self, image: usize, channel: usize, out: &mut [f32]) {
-        let per_image = self.plane.div_ceil(self.width);
-        let (group, o) = (channel / self.group_outputs, channel % self.group_outputs);
-        for (t, part) in out.chunks_mut(self.width).enumerate() {
-            let tile = &self.values[(image * per_image + t) * self.outputs * self.width..];
-            let group = &tile[group * self.group_outputs * self.width..];
-            part.copy_from_slice(&group[o * part.len()..][..part.len()]);
-        }
-    }
 }
 
 /// The sum over images and positions of each channel's gradient: the gradient of a bias.

@@ -1,6 +1,7 @@
 //! Convolution in which every output channel reads one input channel.
 
-use super::{Activation, Window, parallel};
+use super::conv::Epilogue;
+use super::{Window, parallel};
 use rayon::prelude::*;
 
 /// Planes and window of a depthwise convolution; output channel `o` reads input channel `o / multiplier`.
@@ -56,21 +57,25 @@ impl Depthwise {
         }
     }
 
-    /// The convolution of `x` with `weight` [outputs, 1, kernel...], plus bias, then `activation`.
-    pub fn forward(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>, activation: Activation) -> Vec<f32> {
+    /// The convolution of `x` with `weight` [outputs, 1, kernel...] followed by `epilogue`, whose pooling
+    /// does not apply.
+    pub fn forward(&self, x: &[f32], weight: &[f32], epilogue: &Epilogue<'_>) -> Vec<f32> {
         let (plane_in, plane, width, stride) =
             (self.input_plane(), self.output_plane(), self.output[1], self.window.stride[1]);
         parallel::build(self.batch * self.outputs() * plane, plane, |index, out| {
             let (image, o) = (index / self.outputs(), index % self.outputs());
             let source = &x[(image * self.channels + o / self.multiplier) * plane_in..][..plane_in];
             let taps = &weight[o * self.taps()..][..self.taps()];
-            out.fill(bias.map_or(0.0, |b| b[o]));
+            out.fill(epilogue.bias.map_or(0.0, |b| b[o]));
             self.for_each_run(|tap, oy, y, lo, hi, first| {
                 let target = &mut out[oy * width + lo..oy * width + hi];
                 let source = &source[y * self.input[1] + first..(y + 1) * self.input[1]];
                 multiply_add(target, source, stride, taps[tap]);
             });
-            activation.apply(out);
+            if let Some(residual) = epilogue.residual {
+                out.iter_mut().zip(&residual[index * plane..]).for_each(|(v, r)| *v += r);
+            }
+            epilogue.activation.apply(out);
         })
     }
 

@@ -2,11 +2,16 @@
 
 use super::conv::Epilogue;
 use super::matrix::{Matrix, multiply};
+use super::panel::{PanelWeight, WIDTH};
 use super::parallel;
 use rayon::prelude::*;
 
-/// Rows of one task.
+/// Rows of one task of the input gradient.
 const ROWS: usize = 64;
+/// Fewest rows worth a task of their own.
+const MIN_ROWS: usize = 6;
+/// Most rows of one task, so that they stay in the cache beside a panel.
+const MAX_ROWS: usize = 96;
 /// Output rows of the weight gradient of one task.
 const GRADIENT_ROWS: usize = 64;
 
@@ -23,20 +28,27 @@ pub struct Linear {
 
 impl Linear {
     /// x w^T followed by `epilogue`, whose pooling does not apply.
-    pub fn forward(&self, x: &[f32], weight: &[f32], epilogue: &Epilogue<'_>) -> Vec<f32> {
+    pub fn forward(&self, x: &[f32], weight: &PanelWeight, epilogue: &Epilogue<'_>) -> Vec<f32> {
         let Self { rows, inputs, outputs } = *self;
-        parallel::build(rows * outputs, ROWS * outputs, |index, out| {
-            let first = index * ROWS;
-            let count = ROWS.min(rows - first);
-            let x = Matrix::new(&x[first * inputs..(first + count) * inputs], count, inputs);
-            multiply(out, false, x, Matrix::new(weight, outputs, inputs).t());
+        // The partition does not show in the result, so it may follow the number of threads.
+        let tasks = 2 * rayon::current_num_threads();
+        let (block, columns) = if rows >= 2 * MIN_ROWS {
+            (rows.div_ceil(tasks).next_multiple_of(MIN_ROWS).min(MAX_ROWS), outputs)
+        } else {
+            (1, outputs.div_ceil(tasks.div_ceil(rows.max(1))).next_multiple_of(WIDTH).min(outputs))
+        };
+        parallel::build_nested(rows * outputs, (block * outputs, block * columns), |index, part, out| {
+            let (row, first) = (index * block, part * columns);
+            let count = out.len() / columns.min(outputs - first).max(1);
+            let columns = out.len() / count.max(1);
+            weight.multiply(&x[row * inputs..(row + count) * inputs], first, columns, out);
             if let Some(bias) = epilogue.bias {
-                for row in out.chunks_exact_mut(outputs) {
-                    row.iter_mut().zip(bias).for_each(|(v, b)| *v += b);
+                for row in out.chunks_exact_mut(columns) {
+                    row.iter_mut().zip(&bias[first..]).for_each(|(v, b)| *v += b);
                 }
             }
             if let Some(residual) = epilogue.residual {
-                out.iter_mut().zip(&residual[first * outputs..]).for_each(|(v, r)| *v += r);
+                out.iter_mut().zip(&residual[row * outputs + first..]).for_each(|(v, r)| *v += r);
             }
             epilogue.activation.apply(out);
         })

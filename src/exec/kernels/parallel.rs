@@ -19,6 +19,25 @@ pub fn build(len: usize, chunk: usize, fill: impl Fn(usize, &mut [f32]) + Sync) 
     values
 }
 
+/// As [`build`], with each chunk of `outer` elements divided into chunks of `inner`:
+/// `fill(outer index, inner index, chunk)`.
+pub fn build_nested(
+    len: usize,
+    (outer, inner): (usize, usize),
+    fill: impl Fn(usize, usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let mut values: Vec<f32> = Vec::with_capacity(len);
+    values.spare_capacity_mut()[..len].par_chunks_mut(outer.max(1)).enumerate().for_each(|(i, part)| {
+        if inner >= outer {
+            fill(i, 0, zeroed(part));
+        } else {
+            part.par_chunks_mut(inner.max(1)).enumerate().for_each(|(j, part)| fill(i, j, zeroed(part)));
+        }
+    });
+    assume_filled(&mut values, len);
+    values
+}
+
 /// As [`build`], with one element of `state` for each chunk, such as a partial sum.
 pub fn build_with<S: Send>(
     len: usize,

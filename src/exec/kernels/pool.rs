@@ -53,7 +53,7 @@ impl Pool {
             let source = x[task * per_task * plane_in..].chunks_exact(plane_in);
             for (out, source) in out.chunks_exact_mut(plane).zip(source) {
                 match self.kind {
-                    PoolKind::Max => max_plane(&self.window, source, self.input, out, self.output),
+                    PoolKind::Max => max_plane(&self.window, source, (self.input, self.input[1]), out, self.output),
                     PoolKind::Average { count_padding } => self.average_plane(source, out, count_padding),
                 }
             }
@@ -147,12 +147,20 @@ fn larger(a: f32, b: f32) -> f32 {
 }
 
 /// Maximum over the windows of one plane.
-pub fn max_plane(window: &Window, source: &[f32], input: [usize; 2], out: &mut [f32], output: [usize; 2]) {
+///
+/// `source` has the given extents and distance between rows.
+pub fn max_plane(
+    window: &Window,
+    source: &[f32],
+    (input, stride): ([usize; 2], usize),
+    out: &mut [f32],
+    output: [usize; 2],
+) {
     let halving = Window { stride: [2; 2], ..Window::dense([2; 2]) };
     if *window == halving && output[0] * 2 <= input[0] && output[1] * 2 <= input[1] {
         for (oy, row) in out.chunks_exact_mut(output[1]).enumerate() {
-            let upper = &source[2 * oy * input[1]..][..2 * output[1]];
-            let lower = &source[(2 * oy + 1) * input[1]..][..2 * output[1]];
+            let upper = &source[2 * oy * stride..][..2 * output[1]];
+            let lower = &source[(2 * oy + 1) * stride..][..2 * output[1]];
             let (upper, lower) = (upper.as_chunks::<2>().0, lower.as_chunks::<2>().0);
             for ((out, u), l) in row.iter_mut().zip(upper).zip(lower) {
                 *out = larger(larger(u[0], u[1]), larger(l[0], l[1]));
@@ -165,7 +173,7 @@ pub fn max_plane(window: &Window, source: &[f32], input: [usize; 2], out: &mut [
         for ky in 0..window.kernel[0] {
             let y = oy * window.stride[0] + ky * window.dilation[0];
             let Some(y) = y.checked_sub(window.before[0]).filter(|&y| y < input[0]) else { continue };
-            let source = &source[y * input[1]..(y + 1) * input[1]];
+            let source = &source[y * stride..][..input[1]];
             for kx in 0..window.kernel[1] {
                 let (lo, hi) = window.inside(1, kx, input[1], output[1]);
                 if lo < hi {

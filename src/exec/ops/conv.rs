@@ -1,6 +1,6 @@
 use super::linear::fold_norm;
 use super::{Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Stage, WindowSpec};
-use crate::exec::kernels::conv::{Convolution, Epilogue, bias_gradient};
+use crate::exec::kernels::conv::{ConvWeight, Convolution, Epilogue, bias_gradient};
 use crate::exec::kernels::{Window, custom};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
@@ -56,8 +56,7 @@ impl Operator for Conv {
 
     fn accepts(&self, stage: Stage) -> bool {
         match stage {
-            Stage::Norm | Stage::Activation => true,
-            Stage::Residual => !self.depthwise,
+            Stage::Norm | Stage::Residual | Stage::Activation => true,
             Stage::MaxPool => !self.depthwise && self.spec.axes == 2,
         }
     }
@@ -71,7 +70,8 @@ impl Operator for Conv {
             bail!("the bias does not fit {} output channels", shape[0]);
         }
         let bias = fold_norm(&mut values, shape[0], bias, fusion)?;
-        Ok(Some(Arc::new(PreparedConv { conv: *self, shape, weight: values, bias, fusion: fusion.clone() })))
+        let weight = ConvWeight::new(&values, &shape, self.groups);
+        Ok(Some(Arc::new(PreparedConv { conv: *self, shape, weight, bias, fusion: fusion.clone() })))
     }
 }
 
@@ -82,7 +82,8 @@ impl CustomOp2 for Conv {
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
         let geometry = self.geometry(xl.dims(), wl.dims())?;
-        let values = geometry.forward(custom::elements(x, xl)?, custom::elements(w, wl)?, &Epilogue::default());
+        let weight = ConvWeight::new(custom::elements(w, wl)?, wl.dims(), self.groups);
+        let values = geometry.forward(custom::elements(x, xl)?, &weight, &Epilogue::default());
         Ok(custom::output(values, self.spec.shape(geometry.batch, geometry.outputs, geometry.output)))
     }
 
@@ -111,7 +112,8 @@ impl CustomOp3 for Conv {
             bail!("a bias of {} does not fit {} output channels", bias.len(), geometry.outputs);
         }
         let epilogue = Epilogue { bias: Some(bias), ..Epilogue::default() };
-        let values = geometry.forward(custom::elements(x, xl)?, custom::elements(w, wl)?, &epilogue);
+        let weight = ConvWeight::new(custom::elements(w, wl)?, wl.dims(), self.groups);
+        let values = geometry.forward(custom::elements(x, xl)?, &weight, &epilogue);
         Ok(custom::output(values, self.spec.shape(geometry.batch, geometry.outputs, geometry.output)))
     }
 
@@ -151,7 +153,7 @@ impl Conv {
 struct PreparedConv {
     conv: Conv,
     shape: Vec<usize>,
-    weight: Vec<f32>,
+    weight: ConvWeight,
     bias: Option<Vec<f32>>,
     fusion: Fusion,
 }

@@ -2,6 +2,7 @@ use super::{Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Stage};
 use crate::exec::kernels::conv::{Epilogue, bias_gradient};
 use crate::exec::kernels::custom;
 use crate::exec::kernels::linear::Linear;
+use crate::exec::kernels::panel::PanelWeight;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
 
@@ -78,7 +79,8 @@ impl CustomOp2 for FullyConnected {
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
         let geometry = Self::geometry(xl.dims(), wl.dims())?;
-        let values = geometry.forward(custom::elements(x, xl)?, custom::elements(w, wl)?, &Epilogue::default());
+        let weight = PanelWeight::new(custom::elements(w, wl)?, geometry.outputs, geometry.inputs);
+        let values = geometry.forward(custom::elements(x, xl)?, &weight, &Epilogue::default());
         Ok(custom::output(values, Self::shape(xl.dims(), geometry.outputs)))
     }
 
@@ -103,7 +105,8 @@ impl CustomOp3 for FullyConnected {
     ) -> Result<(CpuStorage, Shape)> {
         let geometry = Self::geometry(xl.dims(), wl.dims())?;
         let epilogue = Epilogue { bias: Some(custom::elements(b, bl)?), ..Epilogue::default() };
-        let values = geometry.forward(custom::elements(x, xl)?, custom::elements(w, wl)?, &epilogue);
+        let weight = PanelWeight::new(custom::elements(w, wl)?, geometry.outputs, geometry.inputs);
+        let values = geometry.forward(custom::elements(x, xl)?, &weight, &epilogue);
         Ok(custom::output(values, Self::shape(xl.dims(), geometry.outputs)))
     }
 
@@ -128,8 +131,7 @@ impl CustomOp3 for FullyConnected {
 
 /// The layer made ready for evaluation: weight [outputs, inputs] with everything folded in.
 struct Prepared {
-    shape: [usize; 2],
-    weight: Vec<f32>,
+    weight: PanelWeight,
     bias: Option<Vec<f32>>,
     fusion: Fusion,
 }
@@ -141,7 +143,7 @@ impl Prepared {
         xl: &Layout,
         residual: Option<(&CpuStorage, &Layout)>,
     ) -> Result<(CpuStorage, Shape)> {
-        let geometry = FullyConnected::geometry(xl.dims(), &self.shape)?;
+        let geometry = FullyConnected::geometry(xl.dims(), &[self.weight.outputs(), self.weight.inputs()])?;
         let shape = FullyConnected::shape(xl.dims(), geometry.outputs);
         let residual = match residual {
             Some((_, layout)) if layout.dims() != shape => {
@@ -277,7 +279,8 @@ fn prepare(weight: &Tensor, bias: Option<&Tensor>, fusion: &Fusion) -> Result<Ar
         None => None,
     };
     let bias = fold_norm(&mut values, outputs, bias, fusion)?;
-    Ok(Arc::new(Prepared { shape: [outputs, inputs], weight: values, bias, fusion: fusion.clone() }))
+    let weight = PanelWeight::new(&values, outputs, inputs);
+    Ok(Arc::new(Prepared { weight, bias, fusion: fusion.clone() }))
 }
 
 /// The matrix product of NumPy, broadcast over leading axes.

@@ -17,7 +17,7 @@ pub use toasts::toasts;
 use super::Scene;
 use super::theme;
 use crate::app::{Command, Overlay};
-use egui::{Context, Id, Modal, RichText, Ui};
+use egui::{Align2, Context, Id, Modal, RichText, Ui, vec2};
 
 /// Text being typed in overlays; it lives as long as the overlay is open.
 #[derive(Debug, Default)]
@@ -34,7 +34,13 @@ pub fn overlay(ctx: &Context, state: &mut OverlayState, scene: &mut Scene<'_>) {
         *state = OverlayState { open, ..OverlayState::default() };
     }
     let Some(open) = open else { return };
-    let response = Modal::new(Id::unique(("overlay", open))).show(ctx, |ui| match open {
+    let id = Id::unique(("overlay", open));
+    // Results of a search change in number; its field must not move with them.
+    let area = match open {
+        Overlay::Palette => Modal::default_area(id).anchor(Align2::CENTER_TOP, vec2(0.0, 64.0)),
+        _ => Modal::default_area(id),
+    };
+    let response = Modal::new(id).area(area).show(ctx, |ui| match open {
         Overlay::Palette => palette::palette(ui, &mut state.palette, scene),
         Overlay::Log => log::log(ui, scene),
         Overlay::Help => help::help(ui, scene),

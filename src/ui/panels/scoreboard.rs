@@ -1,4 +1,4 @@
-use crate::app::figures;
+use crate::app::{Command, PathPurpose, figures};
 use crate::ui::Scene;
 use crate::ui::theme::{self, CARD_RADIUS, Tokens};
 use egui::{
@@ -6,6 +6,7 @@ use egui::{
 };
 
 const HEIGHT: f32 = 84.0;
+const ACCURACY: &str = "Top-1 accuracy";
 
 /// One figure, what it was before, and what it means.
 struct Figure {
@@ -31,7 +32,10 @@ pub fn scoreboard(ui: &mut Ui, scene: &mut Scene<'_>) {
     let mut left = area.left();
     for (figure, share) in figures.iter().zip(shares) {
         let rect = Rect::from_min_size(pos2(left, area.top()), vec2(unit * share, HEIGHT));
-        card(ui, rect, figure, scene.t);
+        let response = card(ui, rect, figure, scene.t);
+        if figure.label == ACCURACY && scene.session.data().is_none() && response.clicked() {
+            scene.send(Command::Choose(PathPurpose::OpenData));
+        }
         left = rect.right() + gap;
     }
     let history = Rect::from_min_max(pos2(left, area.top()), pos2(area.right(), area.top() + HEIGHT));
@@ -39,7 +43,7 @@ pub fn scoreboard(ui: &mut Ui, scene: &mut Scene<'_>) {
 }
 
 fn card(ui: &Ui, rect: Rect, figure: &Figure, t: &Tokens) -> Response {
-    let response = ui.interact(rect, ui.scope_id().with(("figure", figure.label)), Sense::hover());
+    let response = ui.interact(rect, ui.scope_id().with(("figure", figure.label)), Sense::click());
     response.widget_info(|| {
         let change = figure.change.as_ref().map_or("", |(text, _)| text.as_str());
         WidgetInfo::labeled(Role::Label, true, format!("{} {} {change}", figure.label, figure.value))
@@ -77,7 +81,7 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
     let board = scene.session.scoreboard();
     let missing = || match (&board.unavailable, scene.session.data()) {
         (Some(why), _) => why.clone(),
-        (None, None) => "choose data to measure".to_owned(),
+        (None, None) => "click to choose data".to_owned(),
         _ => "measuring…".to_owned(),
     };
     let tooltip = "Share of test images whose highest score is the right class, measured on the whole data set, \
@@ -85,7 +89,7 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
     let Some(now) = board.pruned.value().or_else(|| board.dense.value()) else {
         let tooltip = board.unavailable.clone().unwrap_or_else(|| tooltip.to_owned());
         return Figure {
-            label: "Top-1 accuracy",
+            label: ACCURACY,
             value: "–".into(),
             change: None,
             reference: missing(),
@@ -103,7 +107,7 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
         format!("{} of {}", figures::count(now.n as u64), figures::count(now.total as u64))
     };
     Figure {
-        label: "Top-1 accuracy",
+        label: ACCURACY,
         value: figures::percent(now.top1(), 2),
         change,
         reference: format!("{dense}±{:.2} · {part}", (high - low) * 50.0),
