@@ -1,5 +1,5 @@
 use crate::eval::Evaluation;
-use crate::exec::Comparison;
+use crate::exec::latency::Comparison;
 use crate::export::Sizes;
 
 /// A figure that is being measured: the last value stays on screen until the next one is there.

@@ -6,7 +6,8 @@ use super::snapshot::Snapshot;
 use super::{figures, samples};
 use crate::data::{Dataset, Split};
 use crate::eval::{self, EvalError, EvalOptions, Evaluation};
-use crate::exec::{self, Comparison};
+use crate::exec::latency::{self, Comparison, Repeats};
+use crate::exec::{Bound, ExecError};
 use crate::export::{self, ExportReport, Sizes};
 use crate::jobs::{JobContext, Slot, Wake};
 use crate::prune::{self, Plan};
@@ -231,8 +232,9 @@ impl Session {
         let ticket = self.ticket;
         self.slots.latency.submit("Measuring latency", move |job| {
             let Ok(bound) = bind(&opened, &plan, &engine.dense) else { return };
-            match exec::compare_latency(&engine.dense, &bound, &mut || job.superseded()) {
-                Ok(comparison) => job.send(Report::Latency { ticket, comparison }),
+            match compare_latency(&engine.dense, &bound, &|| job.superseded()) {
+                Ok(Some(comparison)) => job.send(Report::Latency { ticket, comparison }),
+                Ok(None) => {}
                 Err(error) => tracing::debug!("latency was not measured: {error}"),
             }
         });
@@ -381,8 +383,18 @@ impl Session {
     }
 }
 
+/// Both at batch 1, in turn.
+fn compare_latency(
+    dense: &Bound,
+    pruned: &Bound,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Option<Comparison>, ExecError> {
+    let inputs = latency::example_inputs(dense, 1)?;
+    latency::compare((dense, &inputs), (pruned, &inputs), Repeats::default(), cancelled)
+}
+
 /// The masked model bound for running.
-fn bind(opened: &Opened, plan: &Plan, dense: &exec::Bound) -> Result<exec::Bound, String> {
+fn bind(opened: &Opened, plan: &Plan, dense: &Bound) -> Result<Bound, String> {
     let mask =
         prune::resolve_with(&opened.model, &opened.layers, plan, &opened.statistics).map_err(|e| e.to_string())?;
     let pruned = prune::apply(&opened.model, &opened.layers, &mask);

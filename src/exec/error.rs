@@ -61,6 +61,9 @@ pub enum ExecError {
         /// What Candle or the kernel reported.
         source: Box<candle_core::Error>,
     },
+    /// A backward run without a forward run before it.
+    #[error("there is no forward run to compute gradients of")]
+    NothingRecorded,
     /// A parameter was given another shape than it has.
     #[error("parameter `{name}` has shape {expected:?}, got {actual:?}")]
     ParameterShape {

@@ -1,33 +1,192 @@
+//! Measured time of a bound program.
+
 use super::{Bound, ExecError};
-use crate::model::{DType, Tensor};
+use crate::model::{Dim, Tensor};
 use std::time::Instant;
 
-/// Times of one model.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Latency {
-    /// Median milliseconds.
-    pub median_ms: f64,
-    /// Distance of the quartiles, in milliseconds.
-    pub iqr_ms: f64,
+/// How often to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeats {
+    /// Runs before the clock counts, which fill caches and wake cores.
+    pub warm_up: usize,
+    /// Runs that count.
+    pub measured: usize,
 }
 
-/// Times of two models, run in turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+impl Default for Repeats {
+    fn default() -> Self {
+        Self { warm_up: 3, measured: 31 }
+    }
+}
+
+/// The spread of measured times.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latency {
+    /// Middle of the sorted times, in milliseconds.
+    pub median_ms: f64,
+    /// Distance between the first and the third quartile, in milliseconds.
+    pub iqr_ms: f64,
+    /// Shortest time, in milliseconds.
+    pub least_ms: f64,
+    /// Number of runs that count.
+    pub runs: usize,
+}
+
+impl Latency {
+    /// Summarises times in milliseconds; `None` if there are none.
+    pub fn of(mut times: Vec<f64>) -> Option<Self> {
+        times.sort_by(f64::total_cmp);
+        let least_ms = *times.first()?;
+        let quantile = |q: f64| {
+            let at = q * (times.len() - 1) as f64;
+            let (below, above) = (times[at.floor() as usize], times[at.ceil() as usize]);
+            below + (above - below) * at.fract()
+        };
+        Some(Self { median_ms: quantile(0.5), iqr_ms: quantile(0.75) - quantile(0.25), least_ms, runs: times.len() })
+    }
+}
+
+/// Two programs measured in turn.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison {
-    /// The first.
+    /// The first program.
     pub a: Latency,
-    /// The second.
+    /// The second program.
     pub b: Latency,
-    /// Median of b over median of a.
+    /// Median of the second over median of the first.
     pub ratio: f64,
 }
 
-/// Runs both in turn.
+/// Inputs for a measurement: every open extent is `batch`, floats are spread over -1..1, integers are 0.
 ///
 /// # Errors
-/// If a model cannot be run.
-pub fn compare_latency(a: &Bound, b: &Bound, cancelled: &mut dyn FnMut() -> bool) -> Result<Comparison, ExecError> {
-    let _ = (DType::F32, Instant::now(), cancelled(), a, b);
-    let _: Option<Tensor> = None;
-    Ok(Comparison::default())
+/// [`ExecError::InputShape`] if the rank or type of an input is not known.
+pub fn example_inputs(bound: &Bound, batch: usize) -> Result<Vec<Tensor>, ExecError> {
+    let example = |port: &super::Port| {
+        let unknown = || ExecError::InputShape {
+            name: port.name.clone(),
+            expected: "a known rank and type".to_owned(),
+            actual: Vec::new(),
+        };
+        let shape = port.fact.shape.as_ref().ok_or_else(unknown)?;
+        let extents: Vec<usize> = shape.iter().map(|d: &Dim| d.known().unwrap_or(batch)).collect();
+        let dtype = port.fact.dtype.ok_or_else(unknown)?;
+        let len: usize = extents.iter().product();
+        if dtype.is_float() {
+            // A fixed sequence of low discrepancy: no run of zeros, no denormals, the same every time.
+            let values = (0..len).map(|i| ((i as f32 * 0.618_034).fract() - 0.5) * 2.0).collect();
+            return Ok(super::convert::in_dtype(dtype, extents, values)?);
+        }
+        Ok(Tensor::new(dtype, extents, vec![0u8; len * dtype.size()].into())?)
+    };
+    bound.program().inputs().iter().map(example).collect()
+}
+
+fn timed(bound: &Bound, inputs: &[Tensor]) -> Result<f64, ExecError> {
+    let start = Instant::now();
+    bound.run(inputs)?;
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+/// Measures a program on `inputs`, or returns `None` once `cancelled` says so.
+///
+/// # Errors
+/// As [`Bound::run`].
+pub fn measure(
+    bound: &Bound,
+    inputs: &[Tensor],
+    repeats: Repeats,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Option<Latency>, ExecError> {
+    let mut times = Vec::with_capacity(repeats.measured);
+    for run in 0..repeats.warm_up + repeats.measured {
+        if cancelled() {
+            return Ok(None);
+        }
+        let time = timed(bound, inputs)?;
+        if run >= repeats.warm_up {
+            times.push(time);
+        }
+    }
+    Ok(Latency::of(times))
+}
+
+/// Measures two programs in alternation, so that a busy moment of the machine hits both, or returns
+/// `None` once `cancelled` says so. Which goes first changes from round to round.
+///
+/// # Errors
+/// As [`Bound::run`].
+pub fn compare(
+    (a, inputs_a): (&Bound, &[Tensor]),
+    (b, inputs_b): (&Bound, &[Tensor]),
+    repeats: Repeats,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Option<Comparison>, ExecError> {
+    let (mut times_a, mut times_b) = (Vec::new(), Vec::new());
+    for run in 0..repeats.warm_up + repeats.measured {
+        if cancelled() {
+            return Ok(None);
+        }
+        let (time_a, time_b) = if run % 2 == 0 {
+            let first = timed(a, inputs_a)?;
+            (first, timed(b, inputs_b)?)
+        } else {
+            let first = timed(b, inputs_b)?;
+            (timed(a, inputs_a)?, first)
+        };
+        if run >= repeats.warm_up {
+            times_a.push(time_a);
+            times_b.push(time_b);
+        }
+    }
+    let (Some(a), Some(b)) = (Latency::of(times_a), Latency::of(times_b)) else { return Ok(None) };
+    Ok(Some(Comparison { a, b, ratio: b.median_ms / a.median_ms }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::Program;
+    use crate::model::{GraphBuilder, Model};
+    use std::cell::Cell;
+
+    fn tiny() -> (Model, Bound) {
+        let mut b = GraphBuilder::new("tiny");
+        let x = b.input("x", vec![Dim::symbol("batch"), 3.into()]);
+        let w = b.tensor("w", Tensor::from_f32(vec![2, 3], vec![1.0; 6]).unwrap());
+        let y = b.gemm("fc", x, w, None);
+        b.output(y);
+        let model = b.finish().unwrap();
+        let bound = Program::compile(&model).unwrap().bind(&model).unwrap();
+        (model, bound)
+    }
+
+    #[test]
+    fn median_and_quartiles_are_interpolated() {
+        let latency = Latency::of(vec![4.0, 1.0, 3.0, 2.0]).unwrap();
+        assert_eq!((latency.median_ms, latency.iqr_ms, latency.least_ms, latency.runs), (2.5, 1.5, 1.0, 4));
+        assert_eq!(Latency::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_cancelled_measurement_stops_at_the_next_run() {
+        let (_, bound) = tiny();
+        let inputs = example_inputs(&bound, 1).unwrap();
+        let asked = Cell::new(0);
+        let cancelled = || {
+            asked.set(asked.get() + 1);
+            asked.get() > 2
+        };
+        let result = compare((&bound, &inputs), (&bound, &inputs), Repeats::default(), &cancelled).unwrap();
+        assert_eq!((result, asked.get()), (None, 3));
+    }
+
+    #[test]
+    fn warm_up_runs_do_not_count() {
+        let (_, bound) = tiny();
+        let inputs = example_inputs(&bound, 4).unwrap();
+        assert_eq!(inputs[0].shape(), [4, 3]);
+        let latency = measure(&bound, &inputs, Repeats { warm_up: 2, measured: 5 }, &|| false).unwrap().unwrap();
+        assert_eq!(latency.runs, 5);
+    }
 }

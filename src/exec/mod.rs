@@ -6,21 +6,23 @@
 //! differentiably.
 //!
 //! # Reproducibility
-//! Results are the same bytes on any number of threads.
+//! Results are the same bytes on any number of threads. Convolutions and fully connected layers with
+//! constant weights, pools and elementwise functions also give each example the same bytes whatever
+//! batch it is in; a `MatMul` of two computed operands may not. Between machines, whose vector units
+//! and mathematical libraries differ, only closeness is promised.
 
 mod bound;
 mod convert;
 mod error;
 mod fuse;
 pub mod kernels;
-mod latency;
+pub mod latency;
 mod ops;
 mod program;
 mod train;
 
 pub use bound::Bound;
 pub use error::{ExecError, UnsupportedNode};
-pub use latency::{Comparison, Latency, compare_latency};
 pub use ops::{BatchNormMode, supported as supported_operators};
 pub use program::{Port, Program};
 pub use train::{Gradients, Parameter, TrainProgram};

@@ -1,9 +1,12 @@
 use super::convert;
 use super::error::ExecError;
-use super::ops::{BatchNormMode, Inputs, Pass};
+use super::kernels::{custom, parallel};
+use super::ops::{BatchNormMode, Inputs, Pass, Record};
 use super::program::{Constant, Program, Source};
 use crate::model::Model;
-use candle_core::{Tensor, Var, backprop::GradStore};
+use candle_core::{Tensor, TensorId, Var};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A tensor that training moves.
 #[derive(Clone, Debug)]
@@ -14,15 +17,35 @@ pub struct Parameter {
     pub var: Var,
 }
 
-/// Gradients of one loss, by parameter.
-#[derive(Debug)]
-pub struct Gradients(GradStore);
+/// Gradients of one loss.
+#[derive(Debug, Default)]
+pub struct Gradients {
+    parameters: HashMap<TensorId, Tensor>,
+    inputs: Vec<Option<Tensor>>,
+}
 
 impl Gradients {
     /// The gradient with respect to a parameter, or `None` if the loss does not depend on it.
     pub fn get(&self, parameter: &Parameter) -> Option<&Tensor> {
-        self.0.get(parameter.var.as_tensor())
+        self.parameters.get(&parameter.var.as_tensor().id())
     }
+
+    /// The gradient with respect to a graph input that was given as a variable.
+    pub fn input(&self, index: usize) -> Option<&Tensor> {
+        self.inputs.get(index).and_then(Option::as_ref)
+    }
+}
+
+/// What a forward run leaves for the backward run.
+#[derive(Debug)]
+struct Tape {
+    /// Operands, result and saved figures of every call.
+    calls: Vec<(Vec<Option<Tensor>>, Tensor, Vec<Vec<f32>>)>,
+    /// The outputs as the caller got them.
+    roots: Vec<Var>,
+    /// Slots whose gradients lead to a parameter or a variable input.
+    wanted: Vec<bool>,
+    batch_norm: BatchNormMode,
 }
 
 #[derive(Clone, Debug)]
@@ -41,6 +64,7 @@ pub struct TrainProgram {
     program: Program,
     held: Vec<Held>,
     parameters: Vec<Parameter>,
+    tape: Option<Tape>,
 }
 
 impl TrainProgram {
@@ -79,7 +103,7 @@ impl TrainProgram {
                 _ => Held::Fixed(value),
             });
         }
-        Ok(Self { program, held, parameters })
+        Ok(Self { program, held, parameters, tape: None })
     }
 
     /// The compiled graph.
@@ -100,39 +124,104 @@ impl TrainProgram {
     /// Runs the graph on a batch, recording what [`TrainProgram::backward`] needs.
     ///
     /// In [`BatchNormMode::Batch`] the running statistics move towards those of the batch by the momentum
-    /// attribute, with the unbiased variance, as in PyTorch.
+    /// attribute, with the unbiased variance, as in PyTorch. The outputs are Candle variables, from which
+    /// the caller computes a loss.
     ///
     /// # Errors
     /// [`ExecError::InputCount`] or [`ExecError::InputShape`] if the inputs do not fit the graph,
     /// [`ExecError::Node`] if a node fails on them.
     pub fn forward(&mut self, inputs: &[Tensor], batch_norm: BatchNormMode) -> Result<Vec<Tensor>, ExecError> {
-        let mut slots = self.program.slots_with(inputs)?;
-        let compiled = std::sync::Arc::clone(&self.program.0);
+        self.tape = None;
+        let detached: Vec<Tensor> = inputs.iter().map(Tensor::detach).collect();
+        let mut slots = self.program.slots_with(&detached)?;
+        let compiled = Arc::clone(&self.program.0);
+        let mut wanted = vec![false; compiled.slots];
+        for (tensor, &slot) in inputs.iter().zip(&compiled.input_slots) {
+            wanted[slot] = tensor.is_variable();
+        }
+        let mut calls = Vec::with_capacity(compiled.calls.len());
         for call in &compiled.calls {
             let operands: Vec<Option<Tensor>> = call.inputs.iter().map(|s| self.read(*s, &slots)).collect();
             let mut pass = Pass { batch_norm, ..Pass::default() };
             let outputs = call.operator.forward(&Inputs(&operands), &mut pass).map_err(|e| call.failed(e))?;
-            slots[call.output] = outputs.into_iter().next();
+            let Some(output) = outputs.into_iter().next() else {
+                return Err(ExecError::MissingTensor(call.label.clone()));
+            };
+            slots[call.output] = Some(output.clone());
+            wanted[call.output] = call.inputs.iter().any(|s| self.wants(*s, &wanted));
             for (position, value) in pass.updates {
                 if let Some(Source::Constant(index)) = call.inputs.get(position) {
                     self.held[*index] = Held::Running(value);
                 }
             }
+            calls.push((operands, output, pass.saved));
         }
-        compiled
-            .output_sources
-            .iter()
-            .zip(&compiled.outputs)
-            .map(|(source, port)| self.read(*source, &slots).ok_or_else(|| ExecError::MissingTensor(port.name.clone())))
-            .collect()
+        let mut roots = Vec::with_capacity(compiled.outputs.len());
+        for (source, port) in compiled.output_sources.iter().zip(&compiled.outputs) {
+            let value = self.read(*source, &slots).ok_or_else(|| ExecError::MissingTensor(port.name.clone()))?;
+            roots.push(Var::from_tensor(&value)?);
+        }
+        let outputs = roots.iter().map(|root| root.as_tensor().clone()).collect();
+        self.tape = Some(Tape { calls, roots, wanted, batch_norm });
+        Ok(outputs)
     }
 
-    /// Gradients of a scalar `loss` computed from the outputs of [`TrainProgram::forward`].
+    /// Gradients of a scalar `loss` that was computed from the outputs of the last
+    /// [`TrainProgram::forward`], whose record this uses up.
+    ///
+    /// Gradients that meet are added in graph order, so the result does not depend on the threads.
     ///
     /// # Errors
-    /// [`ExecError::Candle`] if an operator has no gradient.
-    pub fn backward(&self, loss: &Tensor) -> Result<Gradients, ExecError> {
-        Ok(Gradients(loss.backward()?))
+    /// [`ExecError::NothingRecorded`] without a forward run before it, [`ExecError::Node`] if an operator
+    /// has no gradient.
+    pub fn backward(&mut self, loss: &Tensor) -> Result<Gradients, ExecError> {
+        let Tape { mut calls, roots, wanted, batch_norm } = self.tape.take().ok_or(ExecError::NothingRecorded)?;
+        let compiled = Arc::clone(&self.program.0);
+        let seeds = loss.backward()?;
+        let mut flowing: Vec<Option<Tensor>> = vec![None; compiled.slots];
+        let mut found = Gradients::default();
+        for (root, source) in roots.iter().zip(&compiled.output_sources) {
+            if let (Some(seed), Source::Slot(slot)) = (seeds.get(root), source) {
+                add_to(&mut flowing[*slot], seed.detach())?;
+            }
+        }
+        for call in compiled.calls.iter().rev() {
+            let Some((operands, output, saved)) = calls.pop() else { break };
+            let Some(grad) = flowing[call.output].take() else { continue };
+            let asked: Vec<bool> = call.inputs.iter().map(|s| self.wants(*s, &wanted)).collect();
+            if !asked.contains(&true) {
+                continue;
+            }
+            let record =
+                Record { inputs: Inputs(&operands), output: &output, wanted: &asked, saved: &saved, batch_norm };
+            let gradients = call.operator.backward(&record, &grad).map_err(|e| call.failed(e))?;
+            for ((source, gradient), _) in call.inputs.iter().zip(gradients).zip(&asked).filter(|(_, asked)| **asked) {
+                let Some(gradient) = gradient else { continue };
+                match source {
+                    Source::Slot(slot) => add_to(&mut flowing[*slot], gradient)?,
+                    Source::Constant(index) => {
+                        if let Held::Parameter(parameter) = self.held[*index] {
+                            let id = self.parameters[parameter].var.as_tensor().id();
+                            let mut sum = found.parameters.remove(&id);
+                            add_to(&mut sum, gradient)?;
+                            found.parameters.extend(sum.map(|sum| (id, sum)));
+                        }
+                    }
+                    Source::Absent => {}
+                }
+            }
+        }
+        found.inputs = compiled.input_slots.iter().map(|&slot| flowing[slot].take().filter(|_| wanted[slot])).collect();
+        Ok(found)
+    }
+
+    /// Whether the gradient with respect to an operand leads anywhere.
+    fn wants(&self, source: Source, slots: &[bool]) -> bool {
+        match source {
+            Source::Slot(slot) => slots[slot],
+            Source::Constant(index) => matches!(self.held[index], Held::Parameter(_)),
+            Source::Absent => false,
+        }
     }
 
     /// `model` with the present parameters and running statistics, each in the dtype that it has there.
@@ -178,11 +267,24 @@ impl TrainProgram {
             Source::Slot(slot) => slots[slot].clone(),
             Source::Constant(index) => Some(match &self.held[index] {
                 Held::Fixed(value) | Held::Running(value) => value.clone(),
-                Held::Parameter(index) => self.parameters[*index].var.as_tensor().clone(),
+                Held::Parameter(index) => self.parameters[*index].var.as_detached_tensor(),
             }),
             Source::Absent => None,
         }
     }
+}
+
+fn add_to(sum: &mut Option<Tensor>, gradient: Tensor) -> candle_core::Result<()> {
+    *sum = Some(match sum.take() {
+        None => gradient,
+        Some(present) => {
+            let values = custom::with_elements(&present, |a| {
+                custom::with_elements(&gradient, |b| Ok(parallel::zip(a, b, |a, b| a + b)))
+            })?;
+            custom::tensor(values, present.shape())?
+        }
+    });
+    Ok(())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -235,6 +235,30 @@ impl Activation {
     }
 }
 
+impl Activation {
+    /// The gradient with respect to `x`, where the function is `y` and the gradient of that is `grad`.
+    ///
+    /// # Errors
+    /// If a tensor is not f32 on the CPU.
+    pub fn gradient(self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        if self == Self::Identity {
+            return Ok(grad.clone());
+        }
+        let values = custom::with_elements(grad, |grad| {
+            custom::with_elements(y, |y| {
+                if self == Self::Relu {
+                    return Ok(parallel::zip(y, grad, |y, g| if y > 0.0 { g } else { 0.0 }));
+                }
+                custom::with_elements(x, |x| {
+                    let slopes = parallel::zip(x, y, |x, y| self.slope(x, y));
+                    Ok(parallel::zip(&slopes, grad, |s, g| s * g))
+                })
+            })
+        })?;
+        custom::tensor(values, x.shape())
+    }
+}
+
 impl CustomOp1 for Activation {
     fn name(&self) -> &'static str {
         "activation"
@@ -245,18 +269,7 @@ impl CustomOp1 for Activation {
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let values = custom::with_elements(grad, |grad| {
-            custom::with_elements(y, |y| {
-                if *self == Self::Relu {
-                    return Ok(parallel::zip(y, grad, |y, g| if y > 0.0 { g } else { 0.0 }));
-                }
-                custom::with_elements(x, |x| {
-                    let slopes = parallel::zip(x, y, |x, y| self.slope(x, y));
-                    Ok(parallel::zip(&slopes, grad, |s, g| s * g))
-                })
-            })
-        })?;
-        custom::tensor(values, x.shape()).map(Some)
+        self.gradient(x, y, grad).map(Some)
     }
 }
 

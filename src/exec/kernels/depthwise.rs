@@ -40,6 +40,7 @@ impl Depthwise {
 
     /// Visits every kernel tap that meets the input on an output row, as
     /// (tap, output row, input row, first output, past the last output, first input).
+    #[inline(always)]
     fn for_each_run(&self, mut visit: impl FnMut(usize, usize, usize, usize, usize, usize)) {
         let w = &self.window;
         for oy in 0..self.output[0] {
@@ -67,10 +68,12 @@ impl Depthwise {
             let source = &x[(image * self.channels + o / self.multiplier) * plane_in..][..plane_in];
             let taps = &weight[o * self.taps()..][..self.taps()];
             out.fill(epilogue.bias.map_or(0.0, |b| b[o]));
-            self.for_each_run(|tap, oy, y, lo, hi, first| {
-                let target = &mut out[oy * width + lo..oy * width + hi];
-                let source = &source[y * self.input[1] + first..(y + 1) * self.input[1]];
-                multiply_add(target, source, stride, taps[tap]);
+            pulp::Arch::new().dispatch(|| {
+                self.for_each_run(|tap, oy, y, lo, hi, first| {
+                    let target = &mut out[oy * width + lo..oy * width + hi];
+                    let source = &source[y * self.input[1] + first..(y + 1) * self.input[1]];
+                    multiply_add(target, source, stride, taps[tap]);
+                });
             });
             if let Some(residual) = epilogue.residual {
                 out.iter_mut().zip(&residual[index * plane..]).for_each(|(v, r)| *v += r);
@@ -88,15 +91,17 @@ impl Depthwise {
             for o in c * self.multiplier..(c + 1) * self.multiplier {
                 let grad = &grad[(image * self.outputs() + o) * plane..][..plane];
                 let taps = &weight[o * self.taps()..][..self.taps()];
-                self.for_each_run(|tap, oy, y, lo, hi, first| {
-                    let source = &grad[oy * width + lo..oy * width + hi];
-                    let target = &mut out[y * self.input[1] + first..(y + 1) * self.input[1]];
-                    let w = taps[tap];
-                    if stride == 1 {
-                        target.iter_mut().zip(source).for_each(|(t, s)| *t += w * s);
-                    } else {
-                        target.iter_mut().step_by(stride).zip(source).for_each(|(t, s)| *t += w * s);
-                    }
+                pulp::Arch::new().dispatch(|| {
+                    self.for_each_run(|tap, oy, y, lo, hi, first| {
+                        let source = &grad[oy * width + lo..oy * width + hi];
+                        let target = &mut out[y * self.input[1] + first..(y + 1) * self.input[1]];
+                        let w = taps[tap];
+                        if stride == 1 {
+                            target.iter_mut().zip(source).for_each(|(t, s)| *t += w * s);
+                        } else {
+                            target.iter_mut().step_by(stride).zip(source).for_each(|(t, s)| *t += w * s);
+                        }
+                    });
                 });
             }
         })
@@ -111,10 +116,12 @@ impl Depthwise {
             for image in 0..self.batch {
                 let source = &x[(image * self.channels + o / self.multiplier) * plane_in..][..plane_in];
                 let grad = &grad[(image * self.outputs() + o) * plane..][..plane];
-                self.for_each_run(|tap, oy, y, lo, hi, first| {
-                    let grad = &grad[oy * width + lo..oy * width + hi];
-                    let source = &source[y * self.input[1] + first..(y + 1) * self.input[1]];
-                    sums[tap] += dot(grad, source, stride);
+                pulp::Arch::new().dispatch(|| {
+                    self.for_each_run(|tap, oy, y, lo, hi, first| {
+                        let grad = &grad[oy * width + lo..oy * width + hi];
+                        let source = &source[y * self.input[1] + first..(y + 1) * self.input[1]];
+                        sums[tap] += dot(grad, source, stride);
+                    });
                 });
             }
         });
@@ -122,7 +129,7 @@ impl Depthwise {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn multiply_add(target: &mut [f32], source: &[f32], stride: usize, w: f32) {
     match stride {
         1 => target.iter_mut().zip(source).for_each(|(t, s)| *t += w * s),
@@ -131,6 +138,7 @@ fn multiply_add(target: &mut [f32], source: &[f32], stride: usize, w: f32) {
 }
 
 /// Dot product with eight running sums, which the compiler keeps in vector registers.
+#[inline(always)]
 fn dot(a: &[f32], b: &[f32], stride: usize) -> f32 {
     if stride != 1 {
         return a.iter().zip(b.iter().step_by(stride)).map(|(a, b)| a * b).sum();

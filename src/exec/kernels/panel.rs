@@ -5,6 +5,7 @@
 //! chain of fused multiply-adds, whatever the batch and the partition.
 
 use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
 
 /// Outputs of one panel.
 pub const WIDTH: usize = 16;
@@ -23,11 +24,12 @@ impl PanelWeight {
     /// Packs row-major [outputs, inputs]; the last panel is filled up with zeros.
     pub fn new(weight: &[f32], outputs: usize, inputs: usize) -> Self {
         let mut values = vec![0.0; outputs.next_multiple_of(WIDTH) * inputs];
-        for (p, panel) in values.chunks_exact_mut((WIDTH * inputs).max(1)).enumerate() {
-            for (lane, row) in weight[p * WIDTH * inputs..].chunks_exact(inputs.max(1)).take(WIDTH).enumerate() {
-                panel.iter_mut().skip(lane).step_by(WIDTH).zip(row).for_each(|(t, w)| *t = *w);
+        values.par_chunks_exact_mut((WIDTH * inputs).max(1)).enumerate().for_each(|(p, panel)| {
+            let rows: Vec<&[f32]> = weight[p * WIDTH * inputs..].chunks_exact(inputs.max(1)).take(WIDTH).collect();
+            for (i, lanes) in panel.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
+                lanes.iter_mut().zip(&rows).for_each(|(t, row)| *t = row[i]);
             }
-        }
+        });
         Self { inputs, outputs, values }
     }
 

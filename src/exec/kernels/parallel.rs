@@ -62,7 +62,7 @@ pub fn map(source: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
     values.spare_capacity_mut()[..source.len()]
         .par_chunks_mut(ELEMENTWISE_CHUNK)
         .zip(source.par_chunks(ELEMENTWISE_CHUNK))
-        .for_each(|(out, part)| write_each(out, part.iter().map(|&x| f(x))));
+        .for_each(|(out, part)| pulp::Arch::new().dispatch(|| write_each(out, part.iter().map(|&x| f(x)))));
     assume_filled(&mut values, source.len());
     values
 }
@@ -74,7 +74,9 @@ pub fn zip(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32>
     values.spare_capacity_mut()[..a.len()]
         .par_chunks_mut(ELEMENTWISE_CHUNK)
         .zip(a.par_chunks(ELEMENTWISE_CHUNK).zip(b.par_chunks(ELEMENTWISE_CHUNK)))
-        .for_each(|(out, (a, b))| write_each(out, a.iter().zip(b).map(|(&a, &b)| f(a, b))));
+        .for_each(|(out, (a, b))| {
+            pulp::Arch::new().dispatch(|| write_each(out, a.iter().zip(b).map(|(&a, &b)| f(a, b))));
+        });
     assume_filled(&mut values, a.len());
     values
 }
@@ -86,6 +88,7 @@ fn zeroed(part: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     unsafe { part.assume_init_mut() }
 }
 
+#[inline(always)]
 fn write_each(out: &mut [MaybeUninit<f32>], values: impl Iterator<Item = f32>) {
     for (slot, value) in out.iter_mut().zip(values) {
         slot.write(value);

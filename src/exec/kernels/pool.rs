@@ -141,7 +141,7 @@ fn first_maximum(window: &Window, source: &[f32], input: [usize; 2], position: [
 }
 
 /// The larger of two, NaN if either is.
-#[inline]
+#[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if b > a || b.is_nan() { b } else { a }
 }
@@ -149,7 +149,12 @@ fn larger(a: f32, b: f32) -> f32 {
 /// Maximum over the windows of one plane.
 ///
 /// `source` has the given extents and distance between rows.
-pub fn max_plane(
+pub fn max_plane(window: &Window, source: &[f32], layout: ([usize; 2], usize), out: &mut [f32], output: [usize; 2]) {
+    pulp::Arch::new().dispatch(|| max_rows(window, source, layout, out, output));
+}
+
+#[inline(always)]
+fn max_rows(
     window: &Window,
     source: &[f32],
     (input, stride): ([usize; 2], usize),

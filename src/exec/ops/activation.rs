@@ -1,4 +1,4 @@
-use super::{Build, Inputs, NodeContext, Operator, Pass, Stage};
+use super::{Build, Inputs, NodeContext, Operator, Pass, Record, Stage};
 use crate::exec::kernels::{Activation, custom, parallel};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
@@ -60,6 +60,10 @@ impl Operator for Fixed {
         Ok(vec![self.0.forward(inputs.required(0)?)?])
     }
 
+    fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(self.0.gradient(record.inputs.required(0)?, record.output, grad)?)])
+    }
+
     fn stage(&self) -> Option<Stage> {
         Some(Stage::Activation)
     }
@@ -86,6 +90,11 @@ impl Clip {
 impl Operator for Clip {
     fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
         Ok(vec![self.activation(inputs)?.forward(inputs.required(0)?)?])
+    }
+
+    fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let activation = self.activation(&record.inputs)?;
+        Ok(vec![Some(activation.gradient(record.inputs.required(0)?, record.output, grad)?)])
     }
 
     fn stage(&self) -> Option<Stage> {

@@ -1,4 +1,4 @@
-use super::{Build, Inputs, Operator, Pass, Stage};
+use super::{Build, Inputs, Operator, Pass, Record, Stage};
 use crate::exec::kernels::{custom, parallel};
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use std::sync::Arc;
@@ -31,6 +31,14 @@ impl Operator for Binary {
             Self::Mul => a.broadcast_mul(b)?,
             Self::Div => a.broadcast_div(b)?,
         }])
+    }
+
+    fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let same = record.inputs.required(0)?.dims() == record.inputs.required(1)?.dims();
+        if *self == Self::Add && same {
+            return Ok(vec![Some(grad.clone()), Some(grad.clone())]);
+        }
+        record.by_candle(self, grad)
     }
 
     /// A single number is a constant of the architecture, such as a normalisation, not a parameter.

@@ -1,4 +1,4 @@
-use super::{BatchNormMode, Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Stage};
+use super::{BatchNormMode, Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Record, Stage};
 use crate::exec::kernels::batch_norm::{ChannelStatistics, Channels};
 use crate::exec::kernels::{Activation, custom};
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -52,7 +52,8 @@ impl BatchNorm {
         let correction = count as f32 / (count - 1) as f32;
         pass.updates.push((3, self.moved(inputs.required(3)?, &statistics.mean, 1.0)?));
         pass.updates.push((4, self.moved(inputs.required(4)?, &statistics.variance, correction)?));
-        let inverse = statistics.variance.iter().map(|v| 1.0 / (v + self.epsilon).sqrt()).collect();
+        let inverse: Vec<f32> = statistics.variance.iter().map(|v| 1.0 / (v + self.epsilon).sqrt()).collect();
+        pass.saved = vec![statistics.mean.clone(), inverse.clone()];
         x.apply_op3(&gamma, &beta, Normalise { channels, statistics, inverse })
     }
 
@@ -76,6 +77,13 @@ impl Operator for BatchNorm {
             BatchNormMode::Batch => self.in_batch_mode(inputs, pass)?,
             BatchNormMode::Running => self.in_running_mode(inputs)?,
         }])
+    }
+
+    fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let [mean, inverse] = record.saved else { return record.by_candle(self, grad) };
+        let (x, gamma) = (record.inputs.required(0)?, record.inputs.required(1)?);
+        let channels = Self::channels(x.dims(), mean.len())?;
+        gradients(channels, (mean, inverse), (x, gamma), grad, record.wants(0))
     }
 
     fn trains(&self, index: usize, _: &[usize]) -> bool {
@@ -147,23 +155,37 @@ impl CustomOp3 for Normalise {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (mean, inverse) = (&self.statistics.mean, &self.inverse);
-        custom::with_elements(x, |xs| {
-            custom::with_elements(grad, |g| {
-                let (total, product) = self.channels.gradient_sums(xs, g, mean, inverse);
-                let input = if x.track_op() {
-                    let values = custom::with_elements(gamma, |gamma| {
-                        Ok(self.channels.backward_input(xs, g, (mean, inverse, gamma), (&total, &product)))
-                    })?;
-                    Some(custom::tensor(values, x.shape())?)
-                } else {
-                    None
-                };
-                let gamma = custom::tensor(product, gamma.shape())?;
-                Ok((input, Some(gamma), Some(custom::tensor(total, beta.shape())?)))
-            })
-        })
+        let statistics = (&self.statistics.mean[..], &self.inverse[..]);
+        let mut found = gradients(self.channels, statistics, (x, gamma), grad, x.track_op())?;
+        let (beta_gradient, gamma_gradient) = (found.pop().flatten(), found.pop().flatten());
+        let beta_gradient = beta_gradient.map(|g| g.reshape(beta.shape())).transpose()?;
+        Ok((found.pop().flatten(), gamma_gradient, beta_gradient))
     }
+}
+
+/// Gradients with respect to input (if wanted), gamma and beta.
+fn gradients(
+    channels: Channels,
+    (mean, inverse): (&[f32], &[f32]),
+    (x, gamma): (&Tensor, &Tensor),
+    grad: &Tensor,
+    for_input: bool,
+) -> Result<Vec<Option<Tensor>>> {
+    custom::with_elements(x, |xs| {
+        custom::with_elements(grad, |g| {
+            let (total, product) = channels.gradient_sums(xs, g, mean, inverse);
+            let input = if for_input {
+                let values = custom::with_elements(gamma, |gamma| {
+                    Ok(channels.backward_input(xs, g, (mean, inverse, gamma), (&total, &product)))
+                })?;
+                Some(custom::tensor(values, x.shape())?)
+            } else {
+                None
+            };
+            let shape = gamma.shape();
+            Ok(vec![input, Some(custom::tensor(product, shape)?), Some(custom::tensor(total, shape)?)])
+        })
+    })
 }
 
 /// Scale and shift per channel, for evaluation where nothing before it takes them in.

@@ -1,5 +1,5 @@
 use super::linear::fold_norm;
-use super::{Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Stage, WindowSpec};
+use super::{Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Record, Stage, WindowSpec};
 use crate::exec::kernels::conv::{ConvWeight, Convolution, Epilogue, bias_gradient};
 use crate::exec::kernels::{Window, custom};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -50,6 +50,14 @@ impl Operator for Conv {
         Ok(vec![y])
     }
 
+    fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let (x, w) = (record.inputs.required(0)?, record.inputs.required(1)?);
+        let (gx, gw) = self.gradients(x, w, grad, (record.wants(0), record.wants(1)))?;
+        let gb =
+            record.inputs.optional(2).filter(|_| record.wants(2)).map(|b| bias_gradient_of(b, grad)).transpose()?;
+        Ok(vec![gx, gw, gb])
+    }
+
     fn trains(&self, index: usize, _: &[usize]) -> bool {
         index == 1 || index == 2
     }
@@ -88,7 +96,7 @@ impl CustomOp2 for Conv {
     }
 
     fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.gradients(x, w, grad)
+        self.gradients(x, w, grad, (x.track_op(), w.track_op()))
     }
 }
 
@@ -125,22 +133,21 @@ impl CustomOp3 for Conv {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (gx, gw) = self.gradients(x, w, grad)?;
-        let gb = if b.track_op() {
-            let plane = grad.dims()[2..].iter().product();
-            let sums = custom::with_elements(grad, |g| Ok(bias_gradient(g, w.dims()[0], plane)))?;
-            Some(custom::tensor(sums, b.shape())?)
-        } else {
-            None
-        };
+        let (gx, gw) = self.gradients(x, w, grad, (x.track_op(), w.track_op()))?;
+        let gb = if b.track_op() { Some(bias_gradient_of(b, grad)?) } else { None };
         Ok((gx, gw, gb))
     }
 }
 
 impl Conv {
-    fn gradients(&self, x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn gradients(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        grad: &Tensor,
+        wanted: (bool, bool),
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let geometry = self.geometry(x.dims(), w.dims())?;
-        let wanted = (x.track_op(), w.track_op());
         let gradients = custom::with_elements(x, |x| {
             custom::with_elements(w, |w| custom::with_elements(grad, |g| Ok(geometry.backward(x, w, g, wanted))))
         })?;
@@ -148,6 +155,13 @@ impl Conv {
         let weight = gradients.weight.map(|g| custom::tensor(g, w.shape())).transpose()?;
         Ok((input, weight))
     }
+}
+
+/// The gradient of a bias from that of [batch, channels, ...].
+pub(super) fn bias_gradient_of(bias: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    let plane = grad.dims()[2..].iter().product();
+    let sums = custom::with_elements(grad, |g| Ok(bias_gradient(g, bias.elem_count(), plane)))?;
+    custom::tensor(sums, bias.shape())
 }
 
 struct PreparedConv {

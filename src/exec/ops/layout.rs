@@ -1,4 +1,4 @@
-use super::{Build, Inputs, NodeContext, Operator, Pass, axis_of};
+use super::{Build, Inputs, NodeContext, Operator, Pass, Record, axis_of};
 use candle_core::{Result, Tensor, bail};
 use std::sync::Arc;
 
@@ -14,6 +14,11 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
 
 fn attribute(context: &NodeContext<'_>, name: &str) -> Option<Vec<i64>> {
     context.node.ints(name).map(<[i64]>::to_vec)
+}
+
+/// Operators that only rename axes pass the gradient back under the old names.
+fn reshaped_gradient(record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+    Ok(vec![Some(grad.reshape(record.inputs.required(0)?.shape())?)])
 }
 
 #[derive(Debug)]
@@ -42,6 +47,10 @@ impl Operator for Flatten {
         let rows: usize = x.dims()[..axis].iter().product();
         let columns: usize = x.dims()[axis..].iter().product();
         Ok(vec![x.reshape((rows, columns))?])
+    }
+
+    fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        reshaped_gradient(record, grad)
     }
 }
 
@@ -86,6 +95,10 @@ impl Operator for Reshape {
         let Some(asked) = inputs.integers(1)? else { bail!("the target shape is missing") };
         Ok(vec![x.reshape(self.target(x.dims(), &asked)?)?])
     }
+
+    fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        reshaped_gradient(record, grad)
+    }
 }
 
 #[derive(Debug)]
@@ -123,6 +136,10 @@ impl Operator for Squeeze {
         let kept: Vec<usize> = (0..x.rank()).filter(|a| !axes.contains(a)).map(|a| x.dims()[a]).collect();
         Ok(vec![x.reshape(kept)?])
     }
+
+    fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        reshaped_gradient(record, grad)
+    }
 }
 
 #[derive(Debug)]
@@ -140,6 +157,10 @@ impl Operator for Unsqueeze {
         let shape: Vec<usize> =
             (0..rank).map(|a| if axes.contains(&a) { 1 } else { extents.next().unwrap_or(1) }).collect();
         Ok(vec![x.reshape(shape)?])
+    }
+
+    fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        reshaped_gradient(record, grad)
     }
 }
 

@@ -1,5 +1,6 @@
-use super::{Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Stage};
-use crate::exec::kernels::conv::{Epilogue, bias_gradient};
+use super::conv::bias_gradient_of;
+use super::{Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Record, Stage};
+use crate::exec::kernels::conv::Epilogue;
 use crate::exec::kernels::custom;
 use crate::exec::kernels::linear::Linear;
 use crate::exec::kernels::panel::PanelWeight;
@@ -52,16 +53,21 @@ impl FullyConnected {
         shape
     }
 
-    fn gradients(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn gradients(
+        x: &Tensor,
+        w: &Tensor,
+        grad: &Tensor,
+        (for_input, for_weight): (bool, bool),
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let geometry = Self::geometry(x.dims(), w.dims())?;
         custom::with_elements(grad, |g| {
-            let input = if x.track_op() {
+            let input = if for_input {
                 let values = custom::with_elements(w, |w| Ok(geometry.backward_input(w, g)))?;
                 Some(custom::tensor(values, x.shape())?)
             } else {
                 None
             };
-            let weight = if w.track_op() {
+            let weight = if for_weight {
                 let values = custom::with_elements(x, |x| Ok(geometry.backward_weight(x, g)))?;
                 Some(custom::tensor(values, w.shape())?)
             } else {
@@ -85,7 +91,7 @@ impl CustomOp2 for FullyConnected {
     }
 
     fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Self::gradients(x, w, grad)
+        Self::gradients(x, w, grad, (x.track_op(), w.track_op()))
     }
 }
 
@@ -118,13 +124,8 @@ impl CustomOp3 for FullyConnected {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (gx, gw) = Self::gradients(x, w, grad)?;
-        let gb = if b.track_op() {
-            let sums = custom::with_elements(grad, |g| Ok(bias_gradient(g, w.dims()[0], 1)))?;
-            Some(custom::tensor(sums, b.shape())?)
-        } else {
-            None
-        };
+        let (gx, gw) = Self::gradients(x, w, grad, (x.track_op(), w.track_op()))?;
+        let gb = if b.track_op() { Some(bias_gradient_of(b, grad)?) } else { None };
         Ok((gx, gw, gb))
     }
 }
@@ -237,6 +238,15 @@ fn is_row(bias: &Tensor, outputs: usize) -> bool {
     bias.elem_count() == outputs && bias.dims().last() == Some(&outputs)
 }
 
+impl Gemm {
+    /// Whether this is x w^T + b with b one number per output, as fully connected layers are exported.
+    fn is_plain(&self, inputs: &Inputs<'_>) -> Result<bool> {
+        let outputs = inputs.required(1)?.dims()[0];
+        let row = inputs.optional(2).is_none_or(|b| is_row(b, outputs));
+        Ok(self.alpha == 1.0 && self.beta == 1.0 && !self.transpose_a && self.transpose_b && row)
+    }
+}
+
 impl Operator for Gemm {
     fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
         let a = inputs.required(0)?;
@@ -250,6 +260,17 @@ impl Operator for Gemm {
             None => a.apply_op2(&weight, FullyConnected)?,
         };
         Ok(vec![y])
+    }
+
+    fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        if !self.is_plain(&record.inputs)? {
+            return record.by_candle(self, grad);
+        }
+        let (x, w) = (record.inputs.required(0)?, record.inputs.required(1)?);
+        let (gx, gw) = FullyConnected::gradients(x, w, grad, (record.wants(0), record.wants(1)))?;
+        let gb =
+            record.inputs.optional(2).filter(|_| record.wants(2)).map(|b| bias_gradient_of(b, grad)).transpose()?;
+        Ok(vec![gx, gw, gb])
     }
 
     fn trains(&self, index: usize, _: &[usize]) -> bool {

@@ -16,7 +16,7 @@ mod window;
 
 use super::kernels::{Activation, Window};
 use crate::model::{Graph, Model, Node, Shape};
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor, Var, bail};
 use std::sync::Arc;
 pub use window::WindowSpec;
 
@@ -70,6 +70,47 @@ pub struct Pass {
     pub batch_norm: BatchNormMode,
     /// New values of the current node's inputs, by position: running statistics.
     pub updates: Vec<(usize, Tensor)>,
+    /// Figures that the current node's gradient needs again.
+    pub saved: Vec<Vec<f32>>,
+}
+
+/// One node's part of a differentiable run, from which its gradients follow.
+pub struct Record<'a> {
+    /// The operands.
+    pub inputs: Inputs<'a>,
+    /// The result.
+    pub output: &'a Tensor,
+    /// Which operands' gradients are wanted.
+    pub wanted: &'a [bool],
+    /// What the forward run left in [`Pass::saved`].
+    pub saved: &'a [Vec<f32>],
+    /// How batch normalisation behaved.
+    pub batch_norm: BatchNormMode,
+}
+
+impl Record<'_> {
+    /// Whether the gradient of the operand at `index` is wanted.
+    pub fn wants(&self, index: usize) -> bool {
+        self.wanted.get(index).copied().unwrap_or(false)
+    }
+
+    /// The gradients by running the operator again on variables, with Candle's own bookkeeping.
+    pub fn by_candle<O: Operator + ?Sized>(&self, operator: &O, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let mut operands = self.inputs.0.to_vec();
+        let mut variables = vec![None; operands.len()];
+        for (index, operand) in operands.iter_mut().enumerate() {
+            if let Some(tensor) = operand.as_mut().filter(|_| self.wants(index)) {
+                let variable = Var::from_tensor(tensor)?;
+                *tensor = variable.as_tensor().clone();
+                variables[index] = Some(variable);
+            }
+        }
+        let mut pass = Pass { batch_norm: self.batch_norm, ..Pass::default() };
+        let outputs = operator.forward(&Inputs(&operands), &mut pass)?;
+        let Some(output) = outputs.first() else { bail!("it computed nothing") };
+        let gradients = output.mul(&grad.contiguous()?)?.sum_all()?.backward()?;
+        Ok(variables.iter().map(|v| v.as_ref().and_then(|v| gradients.get(v).cloned())).collect())
+    }
 }
 
 /// What a later node may become part of an earlier one as.
@@ -102,6 +143,11 @@ pub struct Fusion {
 pub trait Operator: std::fmt::Debug + Send + Sync {
     /// Runs on `inputs`, recording gradients where they carry variables.
     fn forward(&self, inputs: &Inputs<'_>, pass: &mut Pass) -> Result<Vec<Tensor>>;
+
+    /// Gradients with respect to the wanted operands, by position, given that of the result.
+    fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        record.by_candle(self, grad)
+    }
 
     /// Whether an initializer of this shape at `index` is a parameter that training moves.
     fn trains(&self, _index: usize, _shape: &[usize]) -> bool {

@@ -1,4 +1,4 @@
-use super::{Build, Inputs, NodeContext, Operator, Pass, Stage, WindowSpec};
+use super::{Build, Inputs, NodeContext, Operator, Pass, Record, Stage, WindowSpec};
 use crate::exec::kernels::pool::{Pool, PoolKind};
 use crate::exec::kernels::{Window, custom};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -43,6 +43,10 @@ impl Pooling {
 impl Operator for Pooling {
     fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
         Ok(vec![inputs.required(0)?.contiguous()?.apply_op1(*self)?])
+    }
+
+    fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![self.bwd(record.inputs.required(0)?, record.output, grad)?])
     }
 
     fn stage(&self) -> Option<Stage> {
@@ -93,6 +97,10 @@ impl GlobalPool {
 impl Operator for GlobalPool {
     fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
         Ok(vec![inputs.required(0)?.contiguous()?.apply_op1(*self)?])
+    }
+
+    fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![self.bwd(record.inputs.required(0)?, record.output, grad)?])
     }
 }
 
