@@ -22,6 +22,7 @@ pub struct Arguments {
 
 /// Flags that every command takes.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Print one JSON document instead of text.
     #[arg(long, global = true)]
@@ -217,6 +218,12 @@ pub struct BenchArgs {
     pub model: PathBuf,
     /// Second model, such as the pruned one; the two take turns.
     pub pruned: Option<PathBuf>,
+    /// Examples per run.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    pub batch: usize,
+    /// Runs that count, after a few that do not.
+    #[arg(long, value_name = "N", default_value_t = 101, value_parser = positive)]
+    pub runs: usize,
 }
 
 /// A value of `--granularity`.
@@ -243,7 +250,7 @@ impl Arguments {
         } else {
             return Ok(self);
         };
-        Err(Self::command().error(kind, format!("`{}` {problem}\n", model.display())))
+        Err(Self::command().error(kind, format!("`{}` {problem}", model.display())))
     }
 }
 
@@ -251,6 +258,13 @@ fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n @ 1..=1024) => Ok(n),
         _ => Err("expected a number from 1 to 1024".to_owned()),
+    }
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=1_000_000) => Ok(n),
+        _ => Err("expected a number from 1 to 1000000".to_owned()),
     }
 }
 
