@@ -194,13 +194,45 @@ fn the_plan_travels_in_the_file() {
     assert_eq!(stored.layer("fc1").cut, Cut::Keep(7));
 }
 
+/// Some calibration images of the bundled data, as the training images of a folder.
+fn write_training_images(folder: &Path) {
+    let data = Dataset::open(&sample_data(), Split::Calibration).unwrap();
+    let few: Vec<usize> = (0..600).collect();
+    data.subset(&few).write_idx(folder, "train").unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_training_leaves_nothing_behind() {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    use std::process::Stdio;
+    let bench = Bench::new(Architecture::Mlp300100);
+    write_training_images(bench.folder.path());
+    let before = bench.names();
+    let folder = bench.folder.path().display().to_string();
+    let out = bench.path("out").display().to_string();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_secateur"))
+        .args(["train", "mlp-300-100", "--data", &folder, "-o", &out, "--epochs", "100000", "--validation", "100"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(stdout.next().unwrap().unwrap().starts_with("training"));
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    for line in stdout {
+        line.unwrap();
+    }
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(1), "error: interrupted, nothing was written\n"));
+    assert_eq!(bench.names(), before);
+}
+
 #[test]
 fn train_writes_a_model_that_opens_and_the_seed_decides_its_bytes() {
     let bench = Bench::new(Architecture::Mlp300100);
-    // The calibration images stand in for training images.
-    let data = Dataset::open(&sample_data(), Split::Calibration).unwrap();
-    let few: Vec<usize> = (0..600).collect();
-    data.subset(&few).write_idx(bench.folder.path(), "train").unwrap();
+    write_training_images(bench.folder.path());
     let trained = |name: &str, rest: &str| {
         let out = bench.path(name);
         let line = format!(
@@ -484,4 +516,45 @@ fn a_reader_that_closes_early_is_no_failure() {
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert!(child.wait().unwrap().success());
     assert_eq!(stderr, "");
+}
+
+#[test]
+fn bench_measures_one_model_or_two_in_turn() {
+    let bench = Bench::new(Architecture::LeNet5);
+    let model = bench.model.display();
+    let alone = json(&format!("bench {model} --runs 5"));
+    assert!(alone["median_ms"].as_f64().unwrap() > 0.0 && alone["iqr_ms"].as_f64().unwrap() >= 0.0);
+    assert!(alone["ratio"].is_null());
+    let both = json(&format!("bench {model} {model} --runs 5 --batch 4"));
+    assert_eq!((both["batch"].as_u64(), both["runs"].as_u64()), (Some(4), Some(5)));
+    let ratio = both["pruned"]["median_ms"].as_f64().unwrap() / both["median_ms"].as_f64().unwrap();
+    assert!((both["ratio"].as_f64().unwrap() / ratio - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_demo_tells_its_story_and_its_numbers_agree() {
+    let report = json("demo");
+    assert_eq!(report["n"], 10_000);
+    assert_eq!(report["pruned"], report["reopened"]);
+    assert!(report["dense"].as_f64().unwrap() > 0.9, "the bundled network is a trained one");
+    assert!(report["pruned"].as_f64().unwrap() > 0.85, "the cuts of the demo are mild");
+    assert_eq!(report["export"]["equal"]["max_abs_diff"], 0.0);
+}
+
+#[cfg(any(target_os = "linux", not(feature = "gui")))]
+#[test]
+fn without_a_window_one_line_says_so_and_the_demo_runs() {
+    let output = secateur(["--threads", "2"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let stderr = text(&output.stderr);
+    assert!(stderr.lines().count() == 1 && stderr.starts_with("no window can be opened"), "{stderr}");
+    let story = text(&output.stdout);
+    assert!(["dense", "pruned", "exported", "proof"].iter().all(|word| story.contains(word)), "{story}");
+}
+
+#[cfg(any(target_os = "linux", not(feature = "gui")))]
+#[test]
+fn without_a_window_a_model_cannot_be_opened_in_one() {
+    let bench = Bench::new(Architecture::Mlp300100);
+    assert!(refusal(&bench.model.display().to_string()).contains("no window can be opened"));
 }

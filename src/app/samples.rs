@@ -6,11 +6,13 @@
 use crate::data::{DataError, Dataset, Preprocess, Split};
 use crate::formats::{self, FormatError};
 use crate::model::Model;
+use bytes::Bytes;
 use std::path::{Path, PathBuf};
 
 const MODEL: &str = "lenet-5.safetensors";
 const DATA: &str = "fashion-mnist";
 
+static EMBEDDED_MODEL: &[u8] = include_bytes!("../../sample_models/lenet-5.safetensors");
 static EMBEDDED_IMAGES: &[u8] = include_bytes!("../../sample_models/fashion-mnist/t10k-images-idx3-ubyte.gz");
 static EMBEDDED_LABELS: &[u8] = include_bytes!("../../sample_models/fashion-mnist/t10k-labels-idx1-ubyte.gz");
 static EMBEDDED_TOML: &str = include_str!("../../sample_models/fashion-mnist/dataset.toml");
@@ -33,7 +35,7 @@ pub fn model_path() -> PathBuf {
 pub fn model() -> Result<Model, FormatError> {
     match folder() {
         Some(folder) => formats::open(&folder.join(MODEL)),
-        None => Ok(crate::model::Architecture::LeNet5.build(1).unwrap_or_default()),
+        None => embedded_model(),
     }
 }
 
@@ -48,6 +50,10 @@ pub fn dataset() -> Result<Dataset, DataError> {
     }
 }
 
+fn embedded_model() -> Result<Model, FormatError> {
+    formats::open_bytes(&Bytes::from_static(EMBEDDED_MODEL), Path::new(MODEL))
+}
+
 fn embedded_dataset() -> Result<Dataset, DataError> {
     let path = Path::new(DATA);
     let preprocess = Preprocess::parse(EMBEDDED_TOML, &path.join("dataset.toml"))?;
@@ -60,6 +66,9 @@ mod tests {
 
     #[test]
     fn the_embedded_sample_is_the_one_on_disk() {
+        let folder = folder().expect("tests run inside the project");
+        assert_eq!(folder, Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_models"));
+        assert_eq!(embedded_model().unwrap().tensors, model().unwrap().tensors);
         assert_eq!(embedded_dataset().unwrap().fingerprint(), dataset().unwrap().fingerprint());
     }
 }

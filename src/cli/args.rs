@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 /// Pruning workbench for neural networks. Without a command, opens the window on a model.
 #[derive(Debug, Parser)]
-#[command(name = "secateur", version, args_conflicts_with_subcommands = true)]
+#[command(name = "secateur", version)]
+#[command(override_usage = "secateur [OPTIONS] [MODEL]\n       secateur [OPTIONS] <COMMAND>")]
 pub struct Arguments {
     /// Model to open in the window; the bundled sample without one.
     pub model: Option<PathBuf>,
@@ -21,6 +22,7 @@ pub struct Arguments {
 
 /// Flags that every command takes.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Print one JSON document instead of text.
     #[arg(long, global = true)]
@@ -216,6 +218,12 @@ pub struct BenchArgs {
     pub model: PathBuf,
     /// Second model, such as the pruned one; the two take turns.
     pub pruned: Option<PathBuf>,
+    /// Examples per run.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    pub batch: usize,
+    /// Runs that count, after a few that do not.
+    #[arg(long, value_name = "N", default_value_t = 101, value_parser = positive)]
+    pub runs: usize,
 }
 
 /// A value of `--granularity`.
@@ -228,19 +236,21 @@ pub enum PieceFlag {
 }
 
 impl Arguments {
-    /// Tells a mistyped command from a model file.
+    /// Tells a mistyped command from a model file, and refuses a model before a command.
     pub(super) fn check(self) -> Result<Self, clap::Error> {
         let looks_like_a_word = |path: &PathBuf| {
             let text = path.to_string_lossy();
             !path.exists() && !text.contains(['.', '/', '\\'])
         };
-        match &self.model {
-            Some(model) if looks_like_a_word(model) => {
-                let message = format!("`{}` is neither a command nor a model file\n", model.display());
-                Err(Self::command().error(ErrorKind::InvalidSubcommand, message))
-            }
-            _ => Ok(self),
-        }
+        let Some(model) = &self.model else { return Ok(self) };
+        let (kind, problem) = if looks_like_a_word(model) {
+            (ErrorKind::InvalidSubcommand, "is neither a command nor a model file")
+        } else if self.command.is_some() {
+            (ErrorKind::ArgumentConflict, "must come after the command")
+        } else {
+            return Ok(self);
+        };
+        Err(Self::command().error(kind, format!("`{}` {problem}", model.display())))
     }
 }
 
@@ -248,6 +258,13 @@ fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n @ 1..=1024) => Ok(n),
         _ => Err("expected a number from 1 to 1024".to_owned()),
+    }
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=1_000_000) => Ok(n),
+        _ => Err("expected a number from 1 to 1000000".to_owned()),
     }
 }
 
@@ -308,6 +325,7 @@ mod tests {
         assert!(parse("secateur some/model.safetensors").unwrap().model.is_some());
         assert!(parse("secateur").unwrap().command.is_none());
         assert_eq!(parse("secateur inspekt").unwrap_err().exit_code(), 2);
+        assert_eq!(parse("secateur ./a.safetensors inspect b").unwrap_err().exit_code(), 2);
     }
 
     #[test]

@@ -1,7 +1,97 @@
 use super::args::BenchArgs;
 use super::console::Console;
-use super::failure::Outcome;
+use super::eval::bind;
+use super::failure::{At as _, Interrupted, Outcome};
+use super::interrupt;
+use super::table::Table;
+use crate::app::figures;
+use crate::exec::Bound;
+use crate::exec::latency::{self, Latency, Repeats};
+use crate::formats;
+use crate::model::Tensor;
+use serde::Serialize;
+use std::path::Path;
 
-pub(super) fn bench(_args: &BenchArgs, _console: &Console) -> Outcome {
-    anyhow::bail!("`bench` is not available yet")
+#[derive(Serialize)]
+struct Report {
+    /// Examples per run.
+    batch: usize,
+    threads: usize,
+    /// Of the first model.
+    #[serde(flatten)]
+    model: Times,
+    /// Of the second model; `null` without one.
+    pruned: Option<Times>,
+    /// Median of the second over median of the first; `null` without one.
+    ratio: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Times {
+    name: String,
+    median_ms: f64,
+    iqr_ms: f64,
+    least_ms: f64,
+    runs: usize,
+    /// From the median.
+    examples_per_second: f64,
+}
+
+impl Times {
+    fn new(path: &Path, batch: usize, latency: Latency) -> Self {
+        Self {
+            name: path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+            median_ms: latency.median_ms,
+            iqr_ms: latency.iqr_ms,
+            least_ms: latency.least_ms,
+            runs: latency.runs,
+            examples_per_second: batch as f64 * 1000.0 / latency.median_ms,
+        }
+    }
+}
+
+pub(super) fn bench(args: &BenchArgs, console: &Console) -> Outcome {
+    let repeats = Repeats { measured: args.runs, ..Repeats::default() };
+    let (model, inputs) = prepare(&args.model, args.batch)?;
+    let report = |model, pruned, ratio| {
+        let threads = rayon::current_num_threads();
+        Report { batch: args.batch, threads, model, pruned, ratio }
+    };
+    let report = if let Some(path) = &args.pruned {
+        let (pruned, pruned_inputs) = prepare(path, args.batch)?;
+        let compared = latency::compare((&model, &inputs), (&pruned, &pruned_inputs), repeats, &interrupt::asked);
+        let both = compared.at(path)?.ok_or(Interrupted)?;
+        let times = (Times::new(&args.model, args.batch, both.a), Times::new(path, args.batch, both.b));
+        report(times.0, Some(times.1), Some(both.ratio))
+    } else {
+        let measured = latency::measure(&model, &inputs, repeats, &interrupt::asked).at(&args.model)?;
+        report(Times::new(&args.model, args.batch, measured.ok_or(Interrupted)?), None, None)
+    };
+    console.report(&report, text)
+}
+
+fn prepare(path: &Path, batch: usize) -> anyhow::Result<(Bound, Vec<Tensor>)> {
+    let bound = bind(&formats::open(path)?, path)?;
+    let inputs = latency::example_inputs(&bound, batch).at(path)?;
+    Ok((bound, inputs))
+}
+
+fn text(report: &Report) -> Vec<String> {
+    let mut table = Table::new(&["model", ">median", ">IQR", ">least", ">runs", ">examples/s"]);
+    for times in std::iter::once(&report.model).chain(&report.pruned) {
+        table.row([
+            times.name.clone(),
+            figures::milliseconds(times.median_ms),
+            figures::milliseconds(times.iqr_ms),
+            figures::milliseconds(times.least_ms),
+            times.runs.to_string(),
+            figures::short_count(times.examples_per_second),
+        ]);
+    }
+    let mut lines = table.lines();
+    let how = if report.pruned.is_some() { "taking turns" } else { "alone" };
+    lines.push(String::new());
+    lines.push(format!("batch {}, {} threads, {how}", report.batch, report.threads));
+    lines.extend(report.ratio.map(|ratio| format!("second over first: {ratio:.3}")));
+    lines
 }

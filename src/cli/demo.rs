@@ -29,8 +29,8 @@ fn demo_plan() -> Plan {
     let mut plan = Plan::dense();
     for (layer, granularity, cut) in [
         ("conv1", Granularity::Channel, Cut::Keep(18)),
-        ("conv2", Granularity::Element, Cut::Sparsity(0.8)),
-        ("fc1", Granularity::Element, Cut::Sparsity(0.92)),
+        ("conv2", Granularity::Element, Cut::Sparsity(0.5)),
+        ("fc1", Granularity::Element, Cut::Sparsity(0.85)),
         ("fc2", Granularity::Element, Cut::Sigma(0.5)),
     ] {
         plan.set(layer, LayerPlan { granularity, cut, ..LayerPlan::default() });

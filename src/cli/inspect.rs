@@ -158,7 +158,7 @@ fn sparkline(values: &Distribution) -> String {
     let peak = heights.iter().copied().max().unwrap_or(0);
     let bar = |&height: &usize| match height {
         0 => ' ',
-        _ => BARS[(height * (BARS.len() - 1)).div_ceil(peak).min(BARS.len() - 1)],
+        _ => BARS[(height * BARS.len()).div_ceil(peak) - 1],
     };
     heights.iter().map(bar).collect()
 }
