@@ -6,11 +6,13 @@
 //! Only the ratios carry from one machine to another. For a figure of ONNX Runtime, export the same
 //! network and time `InferenceSession.run` on batches of 256 with `intra_op_num_threads = 2`.
 
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+
 mod nets;
 
 use candle_core::{Device, Tensor as CandleTensor};
 use secateur::exec::{Bound, Program};
-use secateur::model::{Model, Tensor};
+use secateur::model::{Dim, GraphBuilder, Model, Tensor};
 use std::time::Instant;
 
 const IMAGES: usize = 10_000;
@@ -122,6 +124,16 @@ fn bind(model: &Model) -> Bound {
     Program::compile(model).and_then(|p| p.bind(model)).expect("model runs")
 }
 
+/// One depthwise 3x3 convolution of 64 channels on 56x56.
+fn depthwise() -> Model {
+    let mut b = GraphBuilder::new("depthwise");
+    let x = b.input("x", vec![Dim::symbol("batch"), 64.into(), 56.into(), 56.into()]);
+    let w = b.tensor("conv.weight", Tensor::from_f32(vec![64, 1, 3, 3], nets::noise(64 * 9)).expect("shape fits"));
+    let y = b.conv("conv", x, w, None, (1, 1, 64));
+    b.output(y);
+    b.finish().expect("shapes fit")
+}
+
 fn main() {
     let choice = Choice::from_args();
     rayon::ThreadPoolBuilder::new().num_threads(choice.threads).build_global().expect("the pool is new");
@@ -143,7 +155,7 @@ fn main() {
         choice.compare(&format!("{name}, 10,000 images"), 3, &mut ours, &mut other);
     }
     if chosen("depthwise") {
-        let model = nets::depthwise();
+        let model = depthwise();
         let bound = bind(&model);
         let x = Tensor::from_f32(vec![32, 64, 56, 56], nets::noise(32 * 64 * 56 * 56)).expect("shape fits");
         let (input, w) = (candle(&x), weight(&model, "conv.weight"));

@@ -138,12 +138,3 @@ pub fn resnet8() -> Model {
     let y = net.linear("fc", x, 64, 10);
     net.finish(y)
 }
-
-/// One depthwise 3x3 convolution of 64 channels on 56x56.
-pub fn depthwise() -> Model {
-    let mut net = Net::new("depthwise");
-    let x = net.b.input("x", vec![Dim::symbol("batch"), 64.into(), 56.into(), 56.into()]);
-    let w = net.tensor("conv.weight", &[64, 1, 3, 3]);
-    let y = net.b.conv("conv", x, w, None, (1, 1, 64));
-    net.finish(y)
-}

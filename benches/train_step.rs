@@ -1,5 +1,7 @@
 //! One step of stochastic gradient descent at batch 128, on two threads or as many as the argument says.
 
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+
 mod nets;
 
 use candle_core::{DType, Device, Tensor as CandleTensor};

@@ -12,7 +12,7 @@
 //! | [`recover`] | training and fine-tuning |
 //! | [`jobs`] | latest-wins slots, cancellation, progress |
 //! | [`app`] | document, commands, history, session |
-//! | [`cli`], [`ui`] | the two thin fronts |
+//! | [`cli`], `ui` | the two thin fronts |
 
 pub mod app;
 pub mod cli;

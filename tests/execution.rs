@@ -129,7 +129,7 @@ fn varied_network() -> Model {
     let parameters: Vec<ValueId> =
         ["gamma", "beta", "mean"].iter().map(|p| weight(&mut b, &format!("bn.{p}"), &[4])).collect();
     let variance = b.tensor("bn.var", Tensor::from_f32(vec![4], vec![1.0, 0.5, 2.0, 1.5]).unwrap());
-    let norm: Vec<ValueId> = [h].into_iter().chain(parameters).chain([variance]).collect();
+    let norm = [h, parameters[0], parameters[1], parameters[2], variance];
     let h = b.node("bn", "BatchNormalization", &norm, &[]);
     let h = b.node("act", "Sigmoid", &[h], &[]);
     let w = weight(&mut b, "depthwise.weight", &[4, 1, 3, 3]);
@@ -162,7 +162,7 @@ fn gradients_agree_with_finite_differences_through_every_kernel() {
     let model = varied_network();
     let x = candle(&tensor(&[3, 2, 7, 6], 2));
     let loss_of = |program: &mut TrainProgram| {
-        let y = program.forward(&[x.clone()], BatchNormMode::Batch).unwrap().remove(0);
+        let y = program.forward(std::slice::from_ref(&x), BatchNormMode::Batch).unwrap().remove(0);
         y.mul(&candle(&tensor(&[3, 3], 5))).unwrap().sum_all().unwrap()
     };
     let mut program = TrainProgram::new(&model).unwrap();

@@ -22,8 +22,8 @@ impl Session {
             Command::Export(path) => self.start_exporting(path),
             Command::Quit => self.effects.push(Effect::Quit),
 
-            Command::Undo => self.move_in_history(|h| h.undo()),
-            Command::Redo => self.move_in_history(|h| h.redo()),
+            Command::Undo => self.move_in_history(super::History::undo),
+            Command::Redo => self.move_in_history(super::History::redo),
             Command::GoTo(step) => self.move_in_history(|h| h.go_to(step)),
             Command::CopyCommandLine => self.copy_command_line(),
 

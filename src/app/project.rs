@@ -54,7 +54,7 @@ impl Thumbnail {
         let histogram = distribution.histogram(HistogramScale::Linear, THUMBNAIL_BINS, Some((0.0, max)));
         let mut heights = vec![0f64; THUMBNAIL_BINS];
         for bin in &histogram.bins {
-            let at = ((bin.lo + bin.hi) / 2.0 / max * THUMBNAIL_BINS as f64) as usize;
+            let at = (f64::midpoint(bin.lo, bin.hi) / max * THUMBNAIL_BINS as f64) as usize;
             heights[at.min(THUMBNAIL_BINS - 1)] += bin.count as f64;
         }
         heights[0] += histogram.zeros as f64;

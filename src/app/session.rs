@@ -131,7 +131,7 @@ impl Session {
 
     /// Jobs that run now, most interesting first.
     pub fn jobs(&self) -> Vec<JobView> {
-        self.slots.visible().filter_map(|slot| slot.progress()).map(|progress| JobView { progress }).collect()
+        self.slots.visible().filter_map(crate::jobs::Slot::progress).map(|progress| JobView { progress }).collect()
     }
 
     /// Whether anything runs in the background.

@@ -146,7 +146,7 @@ impl Session {
         self.plan_changed();
     }
 
-    fn start_measuring_dense(&mut self) {
+    fn start_measuring_dense(&self) {
         let (Some(project), Some(data)) = (&self.project, &self.data) else { return };
         let Ok(engine) = &project.opened.engine else { return };
         let (engine, data, model) = (Arc::clone(engine), data.clone(), Arc::clone(&project.opened.model));

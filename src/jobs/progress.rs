@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn time_left_follows_from_the_pace_so_far() {
-        let started = Instant::now() - Duration::from_secs(10);
+        let started = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
         let progress = Progress { label: String::new(), done: 1, total: 4, started };
         let left = progress.remaining().unwrap().as_secs_f64();
         assert!((29.0..31.5).contains(&left), "{left}");

@@ -89,7 +89,7 @@ impl Driver {
         self.harness.run_steps(2);
     }
 
-    pub fn image(&mut self) -> paint::Picture {
+    pub fn image(&self) -> paint::Picture {
         let output = self.harness.output();
         let ppp = output.pixels_per_point;
         let primitives = self.harness.ctx.tessellate(output.shapes.clone(), ppp);
