@@ -3,22 +3,36 @@ use crate::prune::{Criterion, Cut, Granularity, LayerPlan, Plan};
 use std::path::Path;
 
 /// The command that does the same without a window.
-///
-/// One call with flags where every changed layer has the same decision; otherwise a call with the saved
-/// plan. None if the plan removes nothing.
-pub fn command_line(model: &Path, layers: &[Layer], plan: &Plan, plan_file: Option<&Path>) -> Option<String> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandLine {
+    /// What to type; paths below `here` are written relative to it.
+    pub text: String,
+    /// Whether the text names a plan file that has not been saved yet.
+    pub needs_plan_file: bool,
+}
+
+/// One call with flags where every changed layer has the same decision; otherwise a call with the plan
+/// saved in `plan_file`, as seen from the folder `here`. None if the plan removes nothing.
+pub fn command_line(
+    (model, here): (&Path, &Path),
+    layers: &[Layer],
+    plan: &Plan,
+    plan_file: Option<&Path>,
+) -> Option<CommandLine> {
+    let from_here = |path: &Path| path.strip_prefix(here).unwrap_or(path).to_string_lossy().into_owned();
     let changed: Vec<(&Layer, LayerPlan)> = layers
         .iter()
         .map(|layer| (layer, plan.layer(&layer.name)))
         .filter(|(_, decision)| decision.cut != Cut::None)
         .collect();
     let (_, first) = changed.first()?;
-    let model_text = quoted(&model.to_string_lossy());
+    let model_text = quoted(&from_here(model));
     let output = quoted(&format!("{}-pruned.safetensors", stem(model)));
     let same = |d: &LayerPlan| (d.granularity, d.criterion, d.cut) == (first.granularity, first.criterion, first.cut);
     if !changed.iter().all(|(_, d)| same(d)) {
-        let plan_text = plan_file.map_or_else(|| format!("{}.plan.json", stem(model)), |p| p.to_string_lossy().into());
-        return Some(format!("secateur prune {model_text} --plan {} -o {output}", quoted(&plan_text)));
+        let plan_text = plan_file.map_or_else(|| format!("{}.plan.json", stem(model)), from_here);
+        let text = format!("secateur prune {model_text} --plan {} -o {output}", quoted(&plan_text));
+        return Some(CommandLine { text, needs_plan_file: plan_file.is_none() });
     }
     let mut words = vec![format!("secateur prune {model_text}")];
     let prunable = layers.iter().filter(|l| l.prunability.is_prunable()).count();
@@ -41,7 +55,7 @@ pub fn command_line(model: &Path, layers: &[Layer], plan: &Plan, plan_file: Opti
         Cut::Keep(k) => format!("--keep {k}"),
     });
     words.push(format!("-o {output}"));
-    Some(words.join(" "))
+    Some(CommandLine { text: words.join(" "), needs_plan_file: false })
 }
 
 fn stem(model: &Path) -> String {
@@ -88,19 +102,20 @@ mod tests {
         }
     }
 
-    fn line(decisions: &[(&str, LayerPlan)]) -> Option<String> {
+    fn line(decisions: &[(&str, LayerPlan)], saved: Option<&str>) -> Option<CommandLine> {
         let mut plan = Plan::dense();
         for (name, decision) in decisions {
             plan.set(name, decision.clone());
         }
-        command_line(Path::new("nets/le net.safetensors"), &[layer("a"), layer("b[0]")], &plan, None)
+        let paths = (Path::new("/home/nets/le net.safetensors"), Path::new("/home"));
+        command_line(paths, &[layer("a"), layer("b[0]")], &plan, saved.map(Path::new))
     }
 
     #[test]
     fn one_changed_layer_is_included_by_name() {
         let cut = LayerPlan { cut: Cut::Threshold(0.0312), ..LayerPlan::default() };
         assert_eq!(
-            line(&[("b[0]", cut)]).unwrap(),
+            line(&[("b[0]", cut)], None).unwrap().text,
             "secateur prune 'nets/le net.safetensors' --include 'b[[]0[]]' --threshold 0.0312 -o 'le net-pruned.safetensors'"
         );
     }
@@ -108,7 +123,7 @@ mod tests {
     #[test]
     fn one_decision_for_all_layers_needs_no_names() {
         let cut = LayerPlan { granularity: Granularity::Channel, cut: Cut::Sparsity(0.5), ..LayerPlan::default() };
-        let text = line(&[("a", cut.clone()), ("b[0]", cut)]).unwrap();
+        let text = line(&[("a", cut.clone()), ("b[0]", cut)], None).unwrap().text;
         assert!(text.contains(".safetensors' --granularity channel --sparsity 0.5 -o"), "{text}");
     }
 
@@ -116,7 +131,13 @@ mod tests {
     fn different_decisions_go_through_a_plan_file() {
         let a = LayerPlan { cut: Cut::Keep(3), ..LayerPlan::default() };
         let b = LayerPlan { cut: Cut::Sigma(1.5), ..LayerPlan::default() };
-        assert!(line(&[("a", a), ("b[0]", b)]).unwrap().contains("--plan 'le net.plan.json'"));
-        assert_eq!(line(&[]), None);
+        let decisions = [("a", a), ("b[0]", b)];
+        let unsaved = line(&decisions, None).unwrap();
+        assert!(unsaved.needs_plan_file && unsaved.text.contains("--plan 'le net.plan.json'"), "{unsaved:?}");
+        let saved = line(&decisions, Some("/home/plans/1.json")).unwrap();
+        assert!(!saved.needs_plan_file && saved.text.contains("--plan plans/1.json"), "{saved:?}");
+        let elsewhere = line(&decisions, Some("/tmp/1.json")).unwrap();
+        assert!(elsewhere.text.contains("--plan /tmp/1.json"), "{elsewhere:?}");
+        assert_eq!(line(&[], None), None);
     }
 }

@@ -78,8 +78,13 @@ impl Session {
 
     fn copy_command_line(&mut self) {
         match self.command_line() {
+            Some(line) if line.needs_plan_file => {
+                let text = "The layers differ, so the command needs the plan as a file: save it, then copy.";
+                self.messages.say(Severity::Info, text);
+                self.ask_path(PathPurpose::SavePlan);
+            }
             Some(line) => {
-                self.effects.push(Effect::CopyText(line));
+                self.effects.push(Effect::CopyText(line.text));
                 self.messages.say(Severity::Info, "The command line is on the clipboard.");
             }
             None => self.messages.say(Severity::Info, "Nothing is pruned yet, so there is no command to copy."),
@@ -139,7 +144,7 @@ impl Session {
             .collect();
         if unknown.is_empty() {
             self.commit("Plan loaded", plan.clone());
-            self.plan_file = Some(path.to_owned());
+            self.plan_file = Some((path.to_owned(), plan.clone()));
         } else {
             let text =
                 format!("The plan names layers that this model lacks ({}): {}", unknown.join(", "), path.display());

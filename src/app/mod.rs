@@ -25,11 +25,11 @@ mod work;
 
 pub use catalog::{Entry, Menu, catalog};
 pub use command::{Command, EditPhase, Overlay, PathPurpose, Tab, Target};
-pub use command_line::command_line;
+pub use command_line::{CommandLine, command_line};
 pub use filter::{Filter, SortKey, arrange};
 pub use history::{History, Step, StepId, StepMetrics};
 pub use messages::{Message, Messages, Offer, Severity};
-pub use preview::{LayerPreview, Preview, channel_scores, deviation};
+pub use preview::{LayerPreview, Preview};
 pub use project::{Engine, Opened, Project, Thumbnail};
 pub use scoreboard::{Measured, Scoreboard};
 pub use selection::{SelectMode, Selection};

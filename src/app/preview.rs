@@ -1,6 +1,6 @@
 use super::project::Opened;
 use crate::model::Layer;
-use crate::prune::{self, Criterion, Cut, Granularity, LayerPlan, Plan};
+use crate::prune::{self, Cut, Granularity, LayerPlan, Plan};
 use crate::stats::LayerStatistics;
 
 /// What the plan does to one layer, in numbers.
@@ -108,29 +108,7 @@ fn preview_layer(opened: &Opened, layer: &Layer, decision: &LayerPlan) -> LayerP
 fn line(statistics: &LayerStatistics, decision: &LayerPlan, smallest_kept: f64) -> f64 {
     match decision.cut {
         Cut::Threshold(threshold) => threshold,
-        Cut::Sigma(sigmas) => sigmas * deviation(statistics, decision.granularity, decision.criterion),
+        Cut::Sigma(sigmas) => sigmas * prune::deviation(statistics, decision.granularity, decision.criterion),
         _ => smallest_kept,
-    }
-}
-
-/// Standard deviation that `s x sigma` refers to: of the weights, or of the channel scores.
-pub fn deviation(statistics: &LayerStatistics, granularity: Granularity, criterion: Criterion) -> f64 {
-    match granularity {
-        Granularity::Element => statistics.distribution.std(),
-        Granularity::Channel => {
-            let scores = channel_scores(statistics, criterion);
-            let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
-            let variance = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / scores.len().max(1) as f64;
-            variance.sqrt()
-        }
-    }
-}
-
-/// Scores of all channels by `criterion`.
-pub fn channel_scores(statistics: &LayerStatistics, criterion: Criterion) -> &[f64] {
-    match criterion {
-        Criterion::L1 => &statistics.channels.l1,
-        Criterion::L2 => &statistics.channels.l2,
-        Criterion::Linf => &statistics.channels.linf,
     }
 }

@@ -28,6 +28,11 @@ pub fn model_path() -> PathBuf {
     folder().map_or_else(|| PathBuf::from(MODEL), |folder| folder.join(MODEL))
 }
 
+/// Where the sample data lies, unless it is the embedded copy.
+pub fn data_path() -> Option<PathBuf> {
+    folder().map(|folder| folder.join(DATA))
+}
+
 /// Opens the sample model.
 ///
 /// # Errors

@@ -1,4 +1,5 @@
 use super::command::{Command, Overlay, PathPurpose, Tab};
+use super::command_line::CommandLine;
 use super::filter::{Filter, SortKey, arrange};
 use super::history::History;
 use super::messages::Messages;
@@ -9,6 +10,7 @@ use super::settings::{LayoutSizes, Settings};
 use super::work::{Report, Slots};
 use crate::data::Dataset;
 use crate::jobs::{Progress, Wake};
+use crate::prune::Plan;
 use std::path::{Path, PathBuf};
 
 /// What is shown, as opposed to what is decided.
@@ -59,7 +61,9 @@ pub struct Session {
     pub(super) slots: Slots,
     pub(super) effects: Vec<Effect>,
     pub(super) storage: Option<PathBuf>,
-    pub(super) plan_file: Option<PathBuf>,
+    /// The folder that the program was started in.
+    pub(super) here: PathBuf,
+    pub(super) plan_file: Option<(PathBuf, Plan)>,
     /// Counts plans shown; a result is current if it carries the newest number.
     pub(super) ticket: u64,
 }
@@ -82,6 +86,7 @@ impl Session {
             slots: Slots::new(wake)?,
             effects: Vec::new(),
             storage,
+            here: std::env::current_dir().unwrap_or_default(),
             plan_file: None,
             ticket: 0,
         })
@@ -123,10 +128,11 @@ impl Session {
     }
 
     /// The command that does the same as the plan on screen without a window.
-    pub fn command_line(&self) -> Option<String> {
+    pub fn command_line(&self) -> Option<CommandLine> {
         let project = self.project()?;
         let path = project.opened.model.origin.path.as_deref().unwrap_or_else(|| Path::new("model.safetensors"));
-        super::command_line(path, project.layers(), project.plan(), self.plan_file.as_deref())
+        let saved = self.plan_file.as_ref().filter(|(_, plan)| plan == project.plan()).map(|(path, _)| path.as_path());
+        super::command_line((path, &self.here), project.layers(), project.plan(), saved)
     }
 
     /// Jobs that run now, most interesting first.

@@ -25,7 +25,7 @@ pub(super) enum Report {
     Latency { ticket: u64, comparison: Comparison },
     Exported(Box<ExportReport>),
     Plan(Plan, PathBuf),
-    PlanSaved(PathBuf),
+    PlanSaved(PathBuf, Plan),
     Failed(String),
 }
 
@@ -102,7 +102,7 @@ impl Session {
         });
         self.slots.data.submit("Opening Fashion-MNIST", |job| {
             job.send(match samples::dataset() {
-                Ok(data) => Report::Data(data, None),
+                Ok(data) => Report::Data(data, samples::data_path()),
                 Err(error) => Report::Failed(error.to_string()),
             });
         });
@@ -132,7 +132,7 @@ impl Session {
         let plan = project.plan().clone();
         self.slots.files.submit(format!("Saving {}", name_of(&path)), move |job| {
             job.send(match prune::write_plan(&plan, &path) {
-                Ok(()) => Report::PlanSaved(path),
+                Ok(()) => Report::PlanSaved(path, plan),
                 Err(error) => Report::Failed(error.to_string()),
             });
         });
@@ -318,9 +318,9 @@ impl Session {
             Report::Plan(plan, path) => {
                 self.take_in_plan(&plan, &path);
             }
-            Report::PlanSaved(path) => {
+            Report::PlanSaved(path, plan) => {
                 self.messages.say(Severity::Info, format!("Plan saved: {}", path.display()));
-                self.plan_file = Some(path);
+                self.plan_file = Some((path, plan));
             }
             Report::Failed(text) => self.messages.say(Severity::Error, text),
         }
@@ -341,8 +341,15 @@ impl Session {
             self.settings.remember(path, None);
             self.save_settings();
             let earlier = self.settings.data_for(path).map(Path::to_owned);
-            if let Some(data) = earlier.filter(|d| self.data.as_ref().is_none_or(|now| now.path() != d)) {
-                self.start_opening_data(data);
+            match (earlier, &self.data) {
+                (Some(earlier), now) if now.as_ref().is_none_or(|now| now.path() != earlier) => {
+                    self.start_opening_data(earlier);
+                }
+                (None, Some(now)) if now.path().exists() => {
+                    self.settings.remember(path, Some(now.path()));
+                    self.save_settings();
+                }
+                _ => {}
             }
         }
         self.show_project(Project::new(opened, history));
@@ -360,6 +367,8 @@ impl Session {
         });
         if !fits {
             self.data = None;
+            let text = "The open data does not fit this model's input; open data that does to see its accuracy.";
+            self.messages.say(Severity::Info, text);
         }
     }
 

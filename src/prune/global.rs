@@ -1,4 +1,5 @@
-use super::resolve::{Removal, channel_scores, population_std, removal, statistics_of, weight_of};
+use super::resolve::{Removal, removal, statistics_of, weight_of};
+use super::score::{channel_scores, population_std};
 use super::{Criterion, Cut, Granularity, PruneError};
 use crate::model::{Layer, Model};
 use crate::stats::{Distribution, Statistics, split_at_rank};

@@ -12,6 +12,7 @@ mod global;
 mod mask;
 mod plan;
 mod resolve;
+mod score;
 mod select;
 
 pub use apply::apply;
@@ -22,4 +23,5 @@ pub use global::global;
 pub use mask::{LayerMask, Mask, Selection};
 pub use plan::{Criterion, Cut, Granularity, LayerPlan, Plan};
 pub use resolve::{resolve, resolve_with};
+pub use score::{channel_scores, deviation};
 pub use select::select;

@@ -1,6 +1,7 @@
-use super::{Criterion, Cut, Granularity, LayerMask, LayerPlan, Mask, Plan, PruneError, Selection};
+use super::score::{channel_scores, population_std};
+use super::{Cut, Granularity, LayerMask, LayerPlan, Mask, Plan, PruneError, Selection};
 use crate::model::{Layer, Model, Tensor};
-use crate::stats::{ChannelScores, LayerStatistics, Statistics, split_at_rank};
+use crate::stats::{LayerStatistics, Statistics, split_at_rank};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -159,27 +160,11 @@ fn resolve_channels(
     })
 }
 
-/// The scores that a criterion gives to channels.
-pub(super) fn channel_scores(channels: &ChannelScores, criterion: Criterion) -> &[f64] {
-    match criterion {
-        Criterion::L1 => &channels.l1,
-        Criterion::L2 => &channels.l2,
-        Criterion::Linf => &channels.linf,
-    }
-}
-
-/// Population standard deviation; 0 without scores.
-pub(super) fn population_std(scores: &[f64]) -> f64 {
-    let count = scores.len().max(1) as f64;
-    let mean = scores.iter().sum::<f64>() / count;
-    (scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / count).sqrt()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::layers_of;
-    use crate::prune::apply;
+    use crate::prune::{Criterion, apply};
     use proptest::prelude::*;
 
     fn model_of(shape: &[usize], values: &[f32]) -> (Model, Vec<Layer>) {

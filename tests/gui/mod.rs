@@ -1,5 +1,6 @@
 //! The window, driven with clicks, drags and keys, without a display.
 
+mod files;
 mod flows;
 mod paint;
 mod snapshots;

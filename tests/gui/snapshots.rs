@@ -56,7 +56,7 @@ fn read(path: &Path) -> Option<Picture> {
 }
 
 /// Latency differs from run to run; its card is painted over.
-fn without_latency(driver: &mut Driver) -> Picture {
+fn without_latency(driver: &Driver) -> Picture {
     let card = driver.harness.get_by_label_contains("Latency, batch 1").rect();
     let mut picture = driver.image();
     for y in card.top() as usize..card.bottom() as usize {
@@ -89,7 +89,7 @@ fn the_window_looks_as_designed_in_the_dark() {
     cut(&mut driver, 2, Cut::Sparsity(0.91));
     driver.harness.get_by_label_contains("conv2, 62.0 % zero").click();
     driver.settle();
-    compare("window_dark", &without_latency(&mut driver));
+    compare("window_dark", &without_latency(&driver));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn the_window_looks_as_designed_in_the_light_on_a_small_screen() {
     driver.harness.run_steps(2);
     driver.harness.get_by_label("Channels").click();
     driver.settle();
-    compare("channels_light_small", &without_latency(&mut driver));
+    compare("channels_light_small", &without_latency(&driver));
 }
 
 #[test]

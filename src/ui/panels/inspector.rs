@@ -1,6 +1,6 @@
-use crate::app::{Command, EditPhase, LayerPreview, Project, Tab, Target, deviation, figures};
+use crate::app::{Command, EditPhase, LayerPreview, Project, Tab, Target, figures};
 use crate::model::Layer;
-use crate::prune::{Criterion, Cut, Granularity, LayerPlan};
+use crate::prune::{Criterion, Cut, Granularity, LayerPlan, channel_scores, deviation};
 use crate::stats::LayerStatistics;
 use crate::ui::Scene;
 use crate::ui::theme;
@@ -134,7 +134,7 @@ fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
     let largest = match cuts.decision.granularity {
         Granularity::Element => cuts.statistics.distribution.max_abs(),
         Granularity::Channel => {
-            crate::app::channel_scores(cuts.statistics, cuts.decision.criterion).iter().copied().fold(0.0, f64::max)
+            channel_scores(&cuts.statistics.channels, cuts.decision.criterion).iter().copied().fold(0.0, f64::max)
         }
     };
     let gap = 8.0;

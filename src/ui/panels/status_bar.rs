@@ -54,9 +54,15 @@ fn command_line(ui: &mut Ui, scene: &mut Scene<'_>) {
     if ui.available_width() < 120.0 {
         return;
     }
-    if link_button(ui, "Copy").on_hover_text("Copy the command that does the same without a window.").clicked() {
+    let (name, hint) = if line.needs_plan_file {
+        ("Save plan…", "Layers are cut in different ways, so the command needs the plan as a file. Save it here.")
+    } else {
+        ("Copy", "Copy the command that does the same without a window.")
+    };
+    if link_button(ui, name).on_hover_text(hint).clicked() {
         scene.send(Command::CopyCommandLine);
     }
+    let line = line.text;
     let text = RichText::new(&line).font(theme::mono()).size(11.5).color(scene.t.dim);
     ui.add(Label::new(text).truncate()).on_hover_text(line);
 }

@@ -1,6 +1,6 @@
 use super::axis;
-use crate::app::{Command, EditPhase, Target, channel_scores, figures};
-use crate::prune::{Criterion, Cut, Granularity};
+use crate::app::{Command, EditPhase, Target, figures};
+use crate::prune::{Criterion, Cut, Granularity, channel_scores};
 use crate::ui::Scene;
 use crate::ui::theme;
 use crate::ui::widgets::{CutHandle, HandleEvent, ghost_button, segmented};
@@ -39,7 +39,7 @@ pub fn channels(ui: &mut Ui, scene: &mut Scene<'_>) {
             }
         });
     });
-    let scores = channel_scores(statistics, decision.criterion);
+    let scores = channel_scores(&statistics.channels, decision.criterion);
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(a.cmp(&b)));
     let preview = project.preview().layer(index);

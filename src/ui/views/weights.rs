@@ -1,6 +1,6 @@
 use crate::app::{LayerPreview, figures};
 use crate::model::{Layer, Tensor};
-use crate::prune::{Criterion, Granularity};
+use crate::prune::{Criterion, Granularity, channel_scores};
 use crate::stats::LayerStatistics;
 use crate::ui::Scene;
 use crate::ui::theme::{self, Tokens};
@@ -117,7 +117,7 @@ impl Picture<'_> {
         let (height, width) = (rows.div_ceil(step), columns.div_ceil(step));
         let largest = self.statistics.distribution.quantile(0.995).max(f64::MIN_POSITIVE) as f32;
         let line = self.preview.line.unwrap_or(0.0);
-        let scores = crate::app::channel_scores(self.statistics, self.criterion);
+        let scores = channel_scores(&self.statistics.channels, self.criterion);
         let mut pixels = Vec::with_capacity(width * height);
         for row in (0..rows).step_by(step) {
             let channel_lost = self.granularity == Granularity::Channel && scores.get(row).is_some_and(|&s| s < line);

@@ -99,7 +99,7 @@ impl CutHandle<'_> {
         if let Some(value) = self.asked(ui, id) {
             return Some(HandleEvent::Set(value));
         }
-        if response.double_clicked() {
+        if response.double_clicked() || response.triple_clicked() {
             return Some(HandleEvent::Reset);
         }
         if response.clicked() || response.drag_started() {

@@ -1,0 +1,196 @@
+mod magnitudes;
+mod marks;
+mod norms;
+
+use super::axis::MagnitudeAxis;
+use super::thumbnails;
+use crate::app::{Command, CountScale, EditPhase, LayerPreview, Project, Target, figures};
+use crate::model::Layer;
+use crate::prune::{Cut, Granularity, LayerPlan, deviation};
+use crate::stats::{HistogramScale, LayerStatistics, normal_fraction_below};
+use crate::ui::Scene;
+use crate::ui::theme;
+use crate::ui::widgets::{CutHandle, HandleEvent, segmented};
+use egui::{Align, FontId, Layout, RichText, Sense, Ui, pos2, vec2};
+use egui_plot::PlotTransform;
+use magnitudes::element_plot;
+use norms::norm_plot;
+
+const THUMBNAILS_FROM: f32 = 430.0;
+
+/// Histogram of the focused layer's magnitudes with the handle that cuts it; of channel norms where the
+/// layer is pruned by channels.
+pub fn distribution(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let Some((project, index)) = scene.focus() else {
+        ui.label(RichText::new("Select a layer.").color(scene.t.faint));
+        return;
+    };
+    let layer = &project.layers()[index];
+    title(ui, layer, project, scene);
+    let Some(statistics) = project.statistics(index) else {
+        let text = format!("{} cannot be pruned: {}", layer.name, layer.prunability.reason());
+        ui.label(RichText::new(text).color(scene.t.dim));
+        return;
+    };
+    let decision = project.plan().layer(&layer.name);
+    let shown = Shown { layer, index, statistics, preview: project.preview().layer(index), decision };
+    legend(ui, &shown, scene);
+    ui.add_space(4.0);
+    let thumbnails = ui.available_height() > THUMBNAILS_FROM && project.layers().len() > 1;
+    let reserved = if thumbnails { thumbnails::HEIGHT + 16.0 } else { 0.0 };
+    let height = (ui.available_height() - reserved).max(160.0);
+    match shown.decision.granularity {
+        Granularity::Element => element_plot(ui, &shown, height, project, scene),
+        Granularity::Channel => norm_plot(ui, &shown, height, scene),
+    }
+    if thumbnails {
+        ui.add_space(16.0);
+        thumbnails::thumbnails(ui, project, scene);
+    }
+}
+
+/// The focused layer and what is decided of it.
+struct Shown<'a> {
+    layer: &'a Layer,
+    index: usize,
+    statistics: &'a LayerStatistics,
+    preview: &'a LayerPreview,
+    decision: LayerPlan,
+}
+
+impl Shown<'_> {
+    fn sigma(&self) -> f64 {
+        deviation(self.statistics, self.decision.granularity, self.decision.criterion)
+    }
+
+    fn tag(&self) -> (String, String) {
+        let symbol = match self.decision.granularity {
+            Granularity::Element => "|w|",
+            Granularity::Channel => "norm",
+        };
+        let Some(line) = self.preview.line else {
+            return ("Drag to cut".to_owned(), "nothing removed yet".to_owned());
+        };
+        let removed = figures::count(self.preview.removed() as u64);
+        let of = figures::count(self.preview.pieces as u64);
+        (
+            format!("{symbol} < {}", figures::magnitude(line)),
+            format!("{removed} of {of} · {:.2} σ", line / self.sigma().max(f64::MIN_POSITIVE)),
+        )
+    }
+}
+
+fn title(ui: &mut Ui, layer: &Layer, project: &Project, scene: &mut Scene<'_>) {
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(&layer.weight).font(theme::title()));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if project.plan().layer(&layer.name).granularity == Granularity::Channel {
+                return;
+            }
+            let settings = scene.session.settings();
+            let counts = [CountScale::Count, CountScale::LogCount, CountScale::Cumulative];
+            let now = counts.iter().position(|&c| c == settings.count_scale).unwrap_or(0);
+            let choices = [
+                ("Counts", "Weights per bin."),
+                ("log", "Logarithm of the weights per bin, so that the tail can be seen."),
+                ("CDF", "Share of all weights at or below."),
+            ];
+            if let Some(chosen) = segmented(ui, "Vertical axis", &choices, now) {
+                scene.send(Command::SetCountScale(counts[chosen]));
+            }
+            let scales = [HistogramScale::Linear, HistogramScale::Log10];
+            let now = scales.iter().position(|&s| s == settings.magnitude_scale).unwrap_or(0);
+            let choices = [("|w|", "Magnitude, linear."), ("log |w|", "Decimal logarithm of the magnitude.")];
+            if let Some(chosen) = segmented(ui, "Horizontal axis", &choices, now) {
+                scene.send(Command::SetMagnitudeScale(scales[chosen]));
+            }
+        });
+    });
+}
+
+fn legend(ui: &mut Ui, shown: &Shown<'_>, scene: &Scene<'_>) {
+    let t = scene.t;
+    let distribution = &shown.statistics.distribution;
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing = vec2(14.0, 2.0);
+        let entry = |ui: &mut Ui, colour: Option<egui::Color32>, text: String, tooltip: &str| {
+            ui.horizontal(|ui| {
+                ui.spacing_mut().item_spacing.x = 6.0;
+                if let Some(colour) = colour {
+                    let (square, _) = ui.allocate_exact_size(vec2(9.0, 9.0), Sense::hover());
+                    ui.painter().rect_filled(square, 2.0, colour);
+                }
+                ui.label(RichText::new(text).font(FontId::proportional(12.0)).color(t.dim)).on_hover_text(tooltip);
+            });
+        };
+        let (removed, kept) = (shown.preview.removed(), shown.preview.kept);
+        entry(ui, Some(t.pruned), format!("pruned {}", figures::count(removed as u64)), "Pieces below the line.");
+        entry(ui, Some(t.kept), format!("kept {}", figures::count(kept as u64)), "Pieces that stay.");
+        if shown.decision.granularity == Granularity::Channel {
+            entry(
+                ui,
+                None,
+                format!("σ of norms {}", figures::magnitude(shown.sigma())),
+                "Standard deviation of the channel norms.",
+            );
+            return;
+        }
+        entry(
+            ui,
+            None,
+            format!("exact zeros {}", figures::count(distribution.zeros() as u64)),
+            "Weights that are zero in the opened file; no bar counts them.",
+        );
+        entry(
+            ui,
+            None,
+            format!("mean {}", figures::magnitude(distribution.mean())),
+            "Mean of the weights, with their signs.",
+        );
+        entry(
+            ui,
+            None,
+            format!("σ {}", figures::magnitude(distribution.std())),
+            "Population standard deviation of the weights.",
+        );
+        if let Some(line) = shown.preview.line.filter(|_| distribution.std() > 0.0) {
+            let share = normal_fraction_below(line / distribution.std());
+            entry(
+                ui,
+                None,
+                format!("- - normal would lose {}", figures::percent(share, 1)),
+                "What the same cut would remove from a normal distribution of this σ: erf(s/√2).",
+            );
+        }
+    });
+}
+
+fn handle(ui: &Ui, shown: &Shown<'_>, transform: &PlotTransform, axis: MagnitudeAxis, scene: &mut Scene<'_>) {
+    let frame = *transform.frame();
+    let to_screen = |magnitude: f64| transform.position_from_point_x(axis.position(magnitude));
+    let handle = CutHandle {
+        name: &format!("Threshold of {}", shown.layer.name),
+        value: shown.preview.line.unwrap_or(0.0),
+        range: (0.0, axis.range.1, axis.range.1 / 200.0),
+        x: shown.preview.line.map(to_screen),
+        tag: shown.tag(),
+        enabled: !shown.decision.locked,
+    };
+    let Some(event) = handle.show(ui, frame) else { return };
+    let target = Target::Layer(shown.index);
+    // On a bucket edge the count below is known at once, whatever the size of the layer.
+    let cut_at = |magnitude: f64| match shown.decision.granularity {
+        _ if magnitude <= 0.0 => Cut::None,
+        Granularity::Element => Cut::Threshold(shown.statistics.distribution.snap(magnitude)),
+        Granularity::Channel => Cut::Threshold(magnitude),
+    };
+    let (cut, phase) = match event {
+        HandleEvent::Reset => (Cut::None, EditPhase::Settled),
+        HandleEvent::Set(magnitude) => (cut_at(magnitude), EditPhase::Settled),
+        HandleEvent::Moved(x, phase) if x <= frame.left() + 0.5 => (Cut::None, phase),
+        HandleEvent::Moved(x, phase) => {
+            (cut_at(axis.magnitude(transform.value_from_position(pos2(x, frame.top())).x)), phase)
+        }
+    };
+    scene.send(Command::SetCut { target, cut, phase });
+}

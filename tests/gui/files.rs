@@ -1,0 +1,127 @@
+//! Files that come in by drop, by the window's own path picker and from the recents.
+
+use super::Driver;
+use egui::{DroppedFile, Key, Theme, vec2};
+use egui_kittest::kittest::Queryable as _;
+use secateur::app::{Command, EditPhase, Overlay, PathPurpose, Target};
+use secateur::prune::Cut;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+#[derive(Debug)]
+struct Dropped(PathBuf);
+
+impl DroppedFile for Dropped {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        std::fs::read(&self.0).map_err(|e| e.to_string())
+    }
+}
+
+fn drop_file(driver: &mut Driver, path: PathBuf) {
+    driver.harness.input_mut().dropped_files.push(Arc::new(Dropped(path)));
+    driver.harness.run_steps(1);
+    driver.settle();
+}
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_models").join(name)
+}
+
+#[test]
+fn a_dropped_model_and_dropped_data_are_opened_and_measured() {
+    let mut driver = Driver::new(vec2(1280.0, 720.0), Theme::Dark, None);
+    drop_file(&mut driver, sample("mlp-300-100.safetensors"));
+    assert_eq!(driver.session().project().unwrap().layers().len(), 3);
+    assert!(driver.session().scoreboard().dense.current().is_none(), "nothing to measure on yet");
+    drop_file(&mut driver, sample("fashion-mnist"));
+    assert_eq!(driver.session().scoreboard().dense.current().unwrap().n, 10_000);
+}
+
+#[test]
+fn the_own_picker_opens_the_file_that_was_typed() {
+    let mut driver = Driver::new(vec2(1280.0, 720.0), Theme::Dark, None);
+    driver.send(Command::Toggle(Overlay::PathPicker(PathPurpose::OpenModel)));
+    driver.harness.run_steps(2);
+    let select_all = egui::Modifiers::COMMAND;
+    driver.harness.key_press_modifiers(select_all, Key::A);
+    driver.harness.run_steps(1);
+    driver.harness.get_by_label("Path").type_text(sample("resnet-8.safetensors").to_str().unwrap());
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while driver.session().project().is_none() && std::time::Instant::now() < limit {
+        driver.harness.run_steps(1);
+        if driver.session().view().overlay.is_some() {
+            driver.harness.get_by_role_and_label(egui::Role::Button, "Open").click();
+        }
+        driver.settle();
+    }
+    assert_eq!(driver.session().project().unwrap().opened.model.display_name(), "resnet-8.safetensors");
+    assert_eq!(driver.session().view().overlay, None);
+}
+
+#[test]
+fn the_own_picker_lists_the_folder_and_will_not_open_one() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("nets")).unwrap();
+    let mut driver = Driver::new(vec2(1280.0, 720.0), Theme::Dark, None);
+    driver.send(Command::Toggle(Overlay::PathPicker(PathPurpose::OpenModel)));
+    driver.harness.run_steps(2);
+    driver.harness.key_press_modifiers(egui::Modifiers::COMMAND, Key::A);
+    driver.harness.run_steps(1);
+    driver.harness.get_by_label("Path").type_text(&format!("{}/", folder.path().display()));
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while driver.harness.query_by_label("nets/").is_none() && std::time::Instant::now() < limit {
+        driver.harness.run_steps(1);
+    }
+    driver.harness.get_by_label("nets/").click();
+    driver.harness.run_steps(3);
+    assert!(
+        driver.harness.query_by_label("Choose a file.").is_some()
+            || driver.harness.query_by_label("Looking…").is_some()
+    );
+    driver.harness.key_press(Key::Enter);
+    driver.harness.run_steps(2);
+    assert!(driver.session().project().is_none());
+    driver.harness.key_press(Key::Escape);
+    driver.harness.run_steps(2);
+    assert_eq!(driver.session().view().overlay, None);
+}
+
+#[test]
+fn a_recent_model_comes_back_with_the_data_it_was_seen_on() {
+    let storage = tempfile::tempdir().unwrap();
+    let open = || Driver::new(vec2(1280.0, 720.0), Theme::Dark, Some(storage.path().to_owned()));
+    let mut driver = open();
+    driver.send(Command::OpenSample);
+    driver.settle();
+    drop(driver);
+    let mut driver = open();
+    let recent = driver.session().settings().recents[0].clone();
+    assert_eq!(recent.data.as_deref(), Some(sample("fashion-mnist").as_path()));
+    driver.send(Command::OpenModel(recent.model));
+    driver.settle();
+    assert!(driver.session().scoreboard().dense.current().is_some());
+}
+
+#[test]
+fn a_saved_plan_is_what_the_command_line_names_until_the_plan_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("two.plan.json");
+    let mut driver = Driver::on_sample();
+    for (layer, sparsity) in [(1, 0.5), (2, 0.9)] {
+        let cut = Cut::Sparsity(sparsity);
+        driver.send(Command::SetCut { target: Target::Layer(layer), cut, phase: EditPhase::Settled });
+    }
+    assert!(driver.session().command_line().unwrap().needs_plan_file);
+    driver.send(Command::SavePlan(path.clone()));
+    driver.settle();
+    let line = driver.session().command_line().unwrap();
+    assert!(!line.needs_plan_file && line.text.contains(path.to_str().unwrap()), "{line:?}");
+    driver.send(Command::SetCut { target: Target::Layer(1), cut: Cut::Sparsity(0.6), phase: EditPhase::Settled });
+    assert!(driver.session().command_line().unwrap().needs_plan_file, "the saved plan is another one now");
+    driver.send(Command::Undo);
+    assert!(!driver.session().command_line().unwrap().needs_plan_file);
+}
