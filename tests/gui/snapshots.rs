@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// Colour steps that a pixel may be off, and pixels that may be off by more.
 const TOLERANCE: u8 = 6;
-const STRAY_PIXELS: usize = 40;
+/// Room for a last digit that another processor rounds differently, not for anything that moved.
+const STRAY_PIXELS: usize = 300;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots")
@@ -55,14 +56,18 @@ fn read(path: &Path) -> Option<Picture> {
     Some(Picture { size: [info.width as usize, info.height as usize], pixels })
 }
 
-/// Latency differs from run to run; its card is painted over.
-fn without_latency(driver: &Driver) -> Picture {
-    let card = driver.harness.get_by_label_contains("Latency, batch 1").rect();
+/// Latency differs from run to run and the number of threads from machine to machine: the card and the
+/// status bar are painted over.
+fn without_machine(driver: &Driver) -> Picture {
+    let card = driver.harness.query_by_label_contains("Latency, batch 1").map(|card| card.rect());
+    let threads = driver.harness.get_by_label_contains(" · CPU").rect();
     let mut picture = driver.image();
-    for y in card.top() as usize..card.bottom() as usize {
-        for x in card.left() as usize..card.right() as usize {
-            let at = (y * picture.size[0] + x) * 4;
-            picture.pixels[at..at + 3].fill(128);
+    for area in card.into_iter().chain([threads.with_min_x(0.0)]) {
+        for y in area.top() as usize..area.bottom() as usize {
+            for x in area.left() as usize..area.right() as usize {
+                let at = (y * picture.size[0] + x) * 4;
+                picture.pixels[at..at + 3].fill(128);
+            }
         }
     }
     picture
@@ -89,7 +94,7 @@ fn the_window_looks_as_designed_in_the_dark() {
     cut(&mut driver, 2, Cut::Sparsity(0.91));
     driver.harness.get_by_label_contains("conv2, 62.0 % zero").click();
     driver.settle();
-    compare("window_dark", &without_latency(&driver));
+    compare("window_dark", &without_machine(&driver));
 }
 
 #[test]
@@ -101,7 +106,7 @@ fn the_window_looks_as_designed_in_the_light_on_a_small_screen() {
     driver.harness.run_steps(2);
     driver.harness.get_by_label("Channels").click();
     driver.settle();
-    compare("channels_light_small", &without_latency(&driver));
+    compare("channels_light_small", &without_machine(&driver));
 }
 
 #[test]
@@ -109,5 +114,5 @@ fn an_empty_window_says_what_to_do() {
     let mut driver = Driver::new(vec2(1280.0, 720.0), Theme::Dark, None);
     driver.send(Command::SetTheme(secateur::app::ThemeChoice::Dark));
     driver.settle();
-    compare("empty", &driver.image());
+    compare("empty", &without_machine(&driver));
 }
