@@ -37,6 +37,7 @@ fn a_dropped_model_and_dropped_data_are_opened_and_measured() {
     drop_file(&mut driver, sample("mlp-300-100.safetensors"));
     assert_eq!(driver.session().project().unwrap().layers().len(), 3);
     assert!(driver.session().scoreboard().dense.current().is_none(), "nothing to measure on yet");
+    assert!(driver.session().scoreboard().latency.current().is_some(), "time needs no data");
     drop_file(&mut driver, sample("fashion-mnist"));
     assert_eq!(driver.session().scoreboard().dense.current().unwrap().n, 10_000);
 }

@@ -195,7 +195,7 @@ fn macs(scene: &Scene<'_>) -> Figure {
 fn latency(scene: &Scene<'_>) -> Figure {
     let board = scene.session.scoreboard();
     let Some(both) = board.latency.value() else {
-        let reference = board.unavailable.as_ref().map_or("after accuracy", |_| "cannot run").to_owned();
+        let reference = board.unavailable.as_ref().map_or("measured last", |_| "cannot run").to_owned();
         return Figure { reference, ..empty("Latency, batch 1") };
     };
     Figure {
