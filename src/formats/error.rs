@@ -19,7 +19,7 @@ pub enum FormatError {
         path: PathBuf,
     },
     /// Content of another kind.
-    #[error("this is {kind}; models are opened from safetensors files: {}", path.display())]
+    #[error("this is {kind}; models are opened from ONNX and safetensors files: {}", path.display())]
     NotSupported {
         /// What the content looks like, with its article.
         kind: &'static str,
@@ -29,6 +29,14 @@ pub enum FormatError {
     /// The header contradicts itself or the file.
     #[error("the safetensors header is not valid: {problem}: {}", path.display())]
     Header {
+        /// What is wrong.
+        problem: String,
+        /// File asked for.
+        path: PathBuf,
+    },
+    /// The protobuf contradicts itself, or its data files are missing.
+    #[error("the ONNX file is not valid: {problem}: {}", path.display())]
+    Onnx {
         /// What is wrong.
         problem: String,
         /// File asked for.

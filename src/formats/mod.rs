@@ -8,6 +8,7 @@ mod detect;
 mod error;
 pub mod graph_json;
 mod mapping;
+pub mod onnx;
 pub mod safetensors;
 
 pub use atomic::{Staged, write_atomically};
@@ -63,6 +64,7 @@ pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
 fn parse(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
     match FileKind::of(bytes, path) {
         FileKind::Safetensors => safetensors::read(bytes, path),
+        FileKind::Onnx => onnx::read(bytes, path),
         kind => Err(FormatError::NotSupported { kind: kind.describe(), path: path.to_owned() }),
     }
 }

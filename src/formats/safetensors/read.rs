@@ -27,6 +27,7 @@ pub fn read(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
             path: Some(path.to_owned()),
             format: "safetensors".to_owned(),
             file_bytes: bytes.len() as u64,
+            ..Origin::default()
         },
         ..Model::default()
     };
