@@ -12,6 +12,7 @@ mod fact;
 mod graph;
 mod infer;
 mod layer;
+mod package;
 mod tensor;
 
 pub use architectures::Architecture;
@@ -23,6 +24,7 @@ pub use fact::{Dim, Fact, Shape, known_shape};
 pub use graph::{Attribute, Graph, Node, NodeId, Value, ValueId};
 pub use infer::{InferError, infer_facts};
 pub use layer::{Layer, LayerKind, Prunability, layers_of};
+pub use package::Package;
 pub use tensor::{Tensor, TensorError};
 
 use indexmap::IndexMap;
@@ -37,6 +39,10 @@ pub struct Origin {
     pub format: String,
     /// Bytes on disk, 0 if the model was built in memory.
     pub file_bytes: u64,
+    /// What was decided or left out on opening, one sentence each.
+    pub notes: Vec<String>,
+    /// What the file or folder holds beside the tensors, for saving in kind.
+    pub package: Package,
 }
 
 /// Named tensors plus, where known, the graph that uses them.
