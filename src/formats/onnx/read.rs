@@ -4,7 +4,7 @@ use super::function::{Functions, default_opset};
 use super::proto::{ModelProto, StringStringEntryProto};
 use super::upgrade;
 use crate::formats::FormatError;
-use crate::model::{Model, Origin, Source, check_structure, infer_facts};
+use crate::model::{Model, Origin, Package, Source, check_structure, infer_facts};
 use bytes::Bytes;
 use indexmap::IndexMap;
 use prost::Message as _;
@@ -77,6 +77,7 @@ fn parse(bytes: &Bytes, path: &Path, known: IndexMap<String, Bytes>) -> Result<M
             companions: Arc::new(companions),
             metadata: Arc::new(metadata),
         }),
+        package: Package::default(),
     };
     Ok(model)
 }
