@@ -13,6 +13,7 @@ mod fact;
 mod graph;
 mod infer;
 mod layer;
+mod package;
 mod source;
 mod tensor;
 
@@ -26,6 +27,7 @@ pub use fact::{Dim, Fact, Shape, known_shape};
 pub use graph::{Attribute, Graph, Node, NodeId, Opaque, Value, ValueId};
 pub use infer::{InferError, infer_facts};
 pub use layer::{Layer, LayerKind, Prunability, layers_of};
+pub use package::Package;
 pub use source::{Place, Source};
 pub use tensor::{Tensor, TensorError};
 
@@ -47,10 +49,12 @@ pub struct Origin {
     pub format_version: Option<String>,
     /// Operator sets that the file was written for: domain, empty for ONNX's own, and version.
     pub opsets: Vec<(String, i64)>,
-    /// What is worth knowing of the way the file was read, one sentence each.
-    pub notes: Vec<String>,
     /// The file itself, if it can be written again with changed weights only.
     pub source: Option<Source>,
+    /// What was decided or left out on opening, one sentence each.
+    pub notes: Vec<String>,
+    /// What the file or folder holds beside the tensors, for saving in kind.
+    pub package: Package,
 }
 
 /// Named tensors plus, where known, the graph that uses them.

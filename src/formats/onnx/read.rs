@@ -5,7 +5,7 @@ use super::proto::{ModelProto, StringStringEntryProto, TensorProto};
 use super::tensor::{Decoded, decode};
 use super::upgrade;
 use crate::formats::FormatError;
-use crate::model::{Model, Origin, Source, Tensor, check_structure, infer_facts};
+use crate::model::{Model, Origin, Package, Source, Tensor, check_structure, infer_facts};
 use bytes::Bytes;
 use indexmap::IndexMap;
 use prost::Message as _;
@@ -91,6 +91,7 @@ fn parse(bytes: &Bytes, path: &Path, known: IndexMap<String, Bytes>) -> Result<M
             companions: Arc::new(companions),
             metadata: Arc::new(metadata),
         }),
+        package: Package::default(),
     };
     Ok(model)
 }
