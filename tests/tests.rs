@@ -9,6 +9,7 @@ mod execution;
 mod gui;
 mod hostile_files;
 mod kernels;
+mod onnx;
 mod roundtrip;
 mod sample_data;
 mod sample_models;

@@ -9,6 +9,7 @@ pub struct Staged {
     temporary: NamedTempFile,
     target: PathBuf,
     bytes: u64,
+    companions: Vec<(String, Self)>,
 }
 
 impl Staged {
@@ -41,7 +42,19 @@ impl Staged {
         let temporary = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
         temporary.as_file().sync_all()?;
         let bytes = temporary.as_file().metadata()?.len();
-        Ok(Self { temporary, target, bytes })
+        Ok(Self { temporary, target, bytes, companions: Vec::new() })
+    }
+
+    /// Adds a file that this one refers to by `name`; it is moved into place first.
+    #[must_use]
+    pub fn with_companion(mut self, name: String, companion: Self) -> Self {
+        self.companions.push((name, companion));
+        self
+    }
+
+    /// The files that this one refers to, by the names that it has for them.
+    pub fn companions(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.companions.iter().map(|(name, staged)| (name.as_str(), staged.path()))
     }
 
     /// Where the complete file can be read until it is committed.
@@ -49,20 +62,27 @@ impl Staged {
         self.temporary.path()
     }
 
-    /// Size of the file.
-    pub const fn bytes(&self) -> u64 {
-        self.bytes
+    /// Size of the file and of those it refers to.
+    pub fn bytes(&self) -> u64 {
+        self.bytes + self.companions.iter().map(|(_, staged)| staged.bytes()).sum::<u64>()
     }
 
-    /// Renames the file into its final place and returns its size.
+    /// Renames the file into its final place and returns its size, that of its companions included.
+    ///
+    /// Companions are renamed first, one by one: what is read in between may be the old file with new data
+    /// beside it.
     ///
     /// # Errors
     /// What the file system reports; the target is then as it was.
     pub fn commit(self) -> io::Result<u64> {
+        let bytes = self.bytes();
+        for (_, companion) in self.companions {
+            companion.commit()?;
+        }
         let folder = folder_of(&self.target);
         self.temporary.persist(&self.target).map_err(|e| e.error)?;
         sync_folder(&folder);
-        Ok(self.bytes)
+        Ok(bytes)
     }
 }
 

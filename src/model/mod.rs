@@ -16,6 +16,7 @@ mod layer;
 mod package;
 mod source;
 mod tensor;
+mod weights;
 
 pub use architectures::Architecture;
 pub use builder::GraphBuilder;
