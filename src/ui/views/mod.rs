@@ -3,9 +3,11 @@
 mod axis;
 mod channels;
 mod distribution;
+mod examples;
 mod thumbnails;
 mod weights;
 
 pub use channels::channels;
 pub use distribution::distribution;
+pub use examples::examples;
 pub use weights::weights;
