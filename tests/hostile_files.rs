@@ -64,7 +64,8 @@ fn formats_that_are_not_opened_are_named() {
     let folder = tempfile::tempdir().unwrap();
     for (bytes, name) in [
         (&b"PK\x03\x04 and so on"[..], "zip archive"),
-        (b"\x80\x02}q\x00.", "pickle"),
+        (b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "neither a PyTorch checkpoint nor an npz"),
+        (b"\x80\x02}q\x00.", "holds no tensors"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"GGUF\x03\0\0\0", "GGUF"),
         (b"hello, world", "unknown format"),

@@ -12,4 +12,5 @@ mod kernels;
 mod roundtrip;
 mod sample_data;
 mod sample_models;
+mod torch_files;
 mod torch_masks;

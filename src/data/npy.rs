@@ -76,11 +76,26 @@ impl Header {
             _ => return Err(NpyError::Header("fortran_order is neither True nor False".to_owned())),
         };
         let shape = parse_shape(field(text, "shape")?)?;
-        let announced = || NpyError::TooLarge(shape.clone());
+        Self { dtype, big_endian, fortran_order, shape: Vec::new(), data_offset: start + length }.with_shape(&shape)
+    }
+
+    /// The header of data that stands alone, as a pickled array has it; `descr` is an element type such
+    /// as `<f4`, where the order may be absent.
+    ///
+    /// # Errors
+    /// [`NpyError`] if the element type has no counterpart or the shape is too large.
+    pub fn of_data(descr: &str, fortran_order: bool, shape: &[usize]) -> Result<Self, NpyError> {
+        let (dtype, big_endian) = parse_code(descr)?;
+        let shape: Vec<u64> = shape.iter().map(|&d| d as u64).collect();
+        Self { dtype, big_endian, fortran_order, shape: Vec::new(), data_offset: 0 }.with_shape(&shape)
+    }
+
+    fn with_shape(self, shape: &[u64]) -> Result<Self, NpyError> {
+        let announced = || NpyError::TooLarge(shape.to_vec());
         let elements = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).ok_or_else(announced)?;
-        elements.checked_mul(dtype.size() as u64).filter(|&n| isize::try_from(n).is_ok()).ok_or_else(announced)?;
-        let shape = shape.iter().map(|&d| d as usize).collect();
-        Ok(Self { dtype, big_endian, fortran_order, shape, data_offset: start + length })
+        let bytes = elements.checked_mul(self.dtype.size() as u64);
+        bytes.filter(|&n| isize::try_from(n).is_ok()).ok_or_else(announced)?;
+        Ok(Self { shape: shape.iter().map(|&d| d as usize).collect(), ..self })
     }
 
     /// Bytes of data that follow the header.
@@ -100,6 +115,10 @@ fn field<'a>(text: &'a str, name: &str) -> Result<&'a str, NpyError> {
 fn parse_descr(text: &str) -> Result<(DType, bool), NpyError> {
     let quoted = text.strip_prefix(['\'', '"']).and_then(|rest| rest.split(['\'', '"']).next());
     let Some(descr) = quoted else { return Err(NpyError::DType("of a record".to_owned())) };
+    parse_code(descr)
+}
+
+fn parse_code(descr: &str) -> Result<(DType, bool), NpyError> {
     let (order, code) = match descr.as_bytes().first() {
         Some(b'<' | b'>' | b'|' | b'=') => descr.split_at(1),
         _ => ("=", descr),
@@ -134,8 +153,15 @@ fn parse_shape(text: &str) -> Result<Vec<u64>, NpyError> {
 /// # Errors
 /// [`NpyError`] if the header cannot be used or the data is cut off.
 pub fn decode(bytes: &Bytes) -> Result<Tensor, NpyError> {
-    let header = Header::parse(bytes)?;
-    let actual = (bytes.len() - header.data_offset) as u64;
+    decode_with(Header::parse(bytes)?, bytes)
+}
+
+/// Decodes the data that `header` describes; row-major little-endian data is shared, not copied.
+///
+/// # Errors
+/// [`NpyError::Truncated`] if the data is cut off.
+pub fn decode_with(header: Header, bytes: &Bytes) -> Result<Tensor, NpyError> {
+    let actual = bytes.len().saturating_sub(header.data_offset) as u64;
     let expected = header.data_bytes();
     if actual < expected {
         return Err(NpyError::Truncated { expected, actual });

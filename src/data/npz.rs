@@ -17,7 +17,7 @@ const USUAL_EXPANSION: u64 = 64;
 const BELIEVED_BYTES: u64 = 1 << 30;
 
 /// The most bytes that `stored` compressed ones are unpacked to; a larger claim is a bomb or a broken file.
-pub(super) const fn unpacked_limit(stored: u64) -> u64 {
+pub const fn unpacked_limit(stored: u64) -> u64 {
     let possible = stored.saturating_mul(MAX_EXPANSION).saturating_add(1024);
     let usual = stored.saturating_mul(USUAL_EXPANSION);
     let believed = if usual > BELIEVED_BYTES { usual } else { BELIEVED_BYTES };

@@ -1,3 +1,4 @@
+use super::onnx;
 use std::path::Path;
 
 /// What a file's first bytes say it is.
@@ -19,7 +20,9 @@ pub enum FileKind {
     Npy,
     /// gzip.
     Gzip,
-    /// An ONNX protobuf, judged by its first field and the file name.
+    /// tar, as the first versions of PyTorch wrote it.
+    Tar,
+    /// An ONNX protobuf, judged by its outermost fields.
     Onnx,
     /// Anything else.
     Unknown,
@@ -37,9 +40,10 @@ impl FileKind {
             [b'G', b'G', b'U', b'F', ..] => Self::Gguf,
             [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Self::Npy,
             [0x1f, 0x8b, ..] => Self::Gzip,
+            _ if bytes.get(257..262) == Some(b"ustar") => Self::Tar,
             [_, _, _, _, _, _, _, _, b'{', ..] => Self::Safetensors,
             _ if extension("safetensors") => Self::Safetensors,
-            [0x08, ..] if extension("onnx") => Self::Onnx,
+            _ if extension("onnx") || onnx::looks_like_a_model(bytes) => Self::Onnx,
             _ => Self::Unknown,
         }
     }
@@ -49,14 +53,26 @@ impl FileKind {
         match self {
             Self::Safetensors => "a safetensors file",
             Self::Empty => "an empty file",
-            Self::Zip => "a zip archive (perhaps a PyTorch checkpoint or an npz file)",
-            Self::Pickle => "a Python pickle (perhaps a PyTorch checkpoint)",
-            Self::Hdf5 => "an HDF5 file",
+            Self::Zip => "a zip archive that is neither a PyTorch checkpoint nor an npz file",
+            Self::Pickle => "a Python pickle",
+            Self::Hdf5 => "an HDF5 file, as Keras writes it",
             Self::Gguf => "a GGUF file",
             Self::Npy => "a NumPy array file",
             Self::Gzip => "a gzip file",
+            Self::Tar => "a tar archive (perhaps a checkpoint from before PyTorch 0.2)",
             Self::Onnx => "an ONNX file",
             Self::Unknown => "a file of unknown format",
+        }
+    }
+
+    /// What the user can do about a kind that is not opened, as a clause.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Empty => "the download or export may have failed",
+            Self::Hdf5 => "export the model to ONNX with tf2onnx.convert.from_keras(model, output_path='model.onnx')",
+            Self::Gzip => "unpack it first",
+            Self::Tar => "unpack it, or load and save it again with torch.save(model.state_dict(), 'model.pth')",
+            _ => "models are opened from safetensors, ONNX, PyTorch, npz and GGUF files and from Hugging Face folders",
         }
     }
 }
@@ -73,6 +89,7 @@ mod tests {
         assert_eq!(kind(b"\xff\xff", "model.safetensors"), FileKind::Safetensors);
         assert_eq!(kind(b"\x08\x07rest", "model.onnx"), FileKind::Onnx);
         assert_eq!(kind(b"\x08\x07rest", "model"), FileKind::Unknown);
+        assert_eq!(kind(b"\x08\x07\x3a\x00", "model"), FileKind::Onnx);
         assert_eq!(kind(b"", "model.safetensors"), FileKind::Empty);
     }
 }

@@ -1,3 +1,4 @@
+use super::FileKind;
 use std::io;
 use std::path::PathBuf;
 
@@ -19,10 +20,10 @@ pub enum FormatError {
         path: PathBuf,
     },
     /// Content of another kind.
-    #[error("this is {kind}; models are opened from safetensors files: {}", path.display())]
+    #[error("this is {}; {}: {}", kind.describe(), kind.advice(), path.display())]
     NotSupported {
-        /// What the content looks like, with its article.
-        kind: &'static str,
+        /// What the content looks like.
+        kind: FileKind,
         /// File asked for.
         path: PathBuf,
     },
@@ -31,6 +32,32 @@ pub enum FormatError {
     Header {
         /// What is wrong.
         problem: String,
+        /// File asked for.
+        path: PathBuf,
+    },
+    /// The protobuf contradicts itself, or its data files are missing.
+    #[error("the ONNX file is not valid: {problem}: {}", path.display())]
+    Onnx {
+        /// What is wrong.
+        problem: String,
+        /// File asked for.
+        path: PathBuf,
+    },
+    /// The file contradicts itself or its format.
+    #[error("the {format} is not valid: {problem}: {}", path.display())]
+    Malformed {
+        /// What it should be, without article.
+        format: &'static str,
+        /// What is wrong.
+        problem: String,
+        /// File asked for.
+        path: PathBuf,
+    },
+    /// A readable file without a single tensor.
+    #[error("this {format} file holds no tensors; save the model's state dict or export it to ONNX: {}", path.display())]
+    NoWeights {
+        /// Its format.
+        format: &'static str,
         /// File asked for.
         path: PathBuf,
     },

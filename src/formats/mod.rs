@@ -3,12 +3,18 @@
 //! Sources are mapped read-only and never written to. Targets are written beside their final place,
 //! synced and then renamed, so that a reader sees the old file or the new one and nothing between.
 
+mod archive;
 mod atomic;
 mod detect;
 mod error;
+mod extra;
 pub mod graph_json;
 mod mapping;
+pub mod npz;
+pub mod onnx;
 pub mod safetensors;
+mod stored_zip;
+pub mod torch;
 
 pub use atomic::{Staged, write_atomically};
 pub use detect::FileKind;
@@ -57,12 +63,32 @@ pub fn save(model: &Model, path: &Path) -> Result<SavedFile, FormatError> {
 /// # Errors
 /// As [`save`].
 pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
-    safetensors::stage(model, path)
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    match extension.as_deref() {
+        Some("pt" | "pth" | "th" | "bin") => torch::stage(model, path),
+        Some("npz") => npz::stage(model, path),
+        _ => safetensors::stage(model, path),
+    }
 }
 
 fn parse(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
     match FileKind::of(bytes, path) {
         FileKind::Safetensors => safetensors::read(bytes, path),
-        kind => Err(FormatError::NotSupported { kind: kind.describe(), path: path.to_owned() }),
+        FileKind::Onnx => onnx::read(bytes, path),
+        FileKind::Zip => parse_zip(bytes, path),
+        FileKind::Pickle => torch::read_legacy(bytes, path),
+        FileKind::Npy => npz::read_single(bytes, path),
+        kind => Err(FormatError::NotSupported { kind, path: path.to_owned() }),
+    }
+}
+
+fn parse_zip(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
+    let archive = archive::Archive::open(bytes, path)?;
+    if torch::is_checkpoint(&archive) {
+        torch::read_zip(bytes, archive, path)
+    } else if npz::is_npz(&archive) {
+        npz::read(bytes, archive, path)
+    } else {
+        Err(FormatError::NotSupported { kind: FileKind::Zip, path: path.to_owned() })
     }
 }

@@ -1,7 +1,7 @@
 use super::header::{Header, LENGTH_BYTES};
 use super::{GRAPH_KEY, dtype};
-use crate::formats::{FormatError, graph_json};
-use crate::model::{Model, Origin, Tensor, check_consistency, infer_facts};
+use crate::formats::{FormatError, extra};
+use crate::model::{Model, Origin, Tensor};
 use bytes::Bytes;
 use safetensors::SafeTensors;
 use std::path::Path;
@@ -27,6 +27,7 @@ pub fn read(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
             path: Some(path.to_owned()),
             format: "safetensors".to_owned(),
             file_bytes: bytes.len() as u64,
+            ..Origin::default()
         },
         ..Model::default()
     };
@@ -44,15 +45,10 @@ pub fn read(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
         model.tensors.insert(name, tensor);
     }
     if let Some(json) = model.metadata.shift_remove(GRAPH_KEY) {
-        attach_graph(&mut model, &json).map_err(|problem| FormatError::Graph { problem, path: path.to_owned() })?;
+        extra::attach_graph(&mut model, &json)
+            .map_err(|problem| FormatError::Graph { problem, path: path.to_owned() })?;
     }
     Ok(model)
-}
-
-fn attach_graph(model: &mut Model, json: &str) -> Result<(), String> {
-    model.graph = Some(graph_json::decode(json, &model.tensors).map_err(|e| e.to_string())?);
-    infer_facts(model).map_err(|e| e.to_string())?;
-    check_consistency(model).map_err(|e| e.to_string())
 }
 
 /// Says what is missing where the reference crate would only say that a length is invalid.
