@@ -33,6 +33,8 @@ pub enum Tab {
     Weights,
     /// Examples of the open data as the model gets them.
     Data,
+    /// What the opened file is.
+    Model,
 }
 
 /// Parts of the window that are laid over it.
