@@ -4,6 +4,7 @@
 //! above only has to translate into one vocabulary.
 
 mod architectures;
+mod assembler;
 mod builder;
 mod check;
 mod cost;
@@ -13,9 +14,11 @@ mod graph;
 mod infer;
 mod layer;
 mod package;
+mod recognize;
 mod tensor;
 
 pub use architectures::Architecture;
+pub use assembler::{Assembler, Window};
 pub use builder::GraphBuilder;
 pub use check::{Inconsistency, check_consistency};
 pub use cost::{layer_macs, node_macs};
@@ -25,6 +28,7 @@ pub use graph::{Attribute, Graph, Node, NodeId, Value, ValueId};
 pub use infer::{InferError, infer_facts};
 pub use layer::{Layer, LayerKind, Prunability, layers_of};
 pub use package::Package;
+pub use recognize::{Recognized, recognize};
 pub use tensor::{Tensor, TensorError};
 
 use indexmap::IndexMap;
