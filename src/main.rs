@@ -20,18 +20,23 @@ fn window(arguments: Arguments) -> ExitCode {
         Err(problem) => problem,
     };
     if for_a_model {
-        return cli::fail(&format!("no window can be opened ({problem}); `secateur --help` lists what works without"));
+        return cli::fail(&format!("{problem}; `secateur --help` lists what works without a window"));
     }
-    cli::notice(&arguments.global, &format!("no window can be opened ({problem}), so this is the demo without one"));
+    cli::notice(&arguments.global, &format!("{problem}, so this is the demo without a window"));
     cli::run(&Command::Demo, &arguments.global)
 }
 
 #[cfg(feature = "gui")]
 fn open_window(model: Option<PathBuf>) -> Result<(), String> {
-    secateur::ui::run(model).map_err(|error| error.to_string())
+    let absent = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
+    let displays = ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"];
+    if cfg!(all(unix, not(target_os = "macos"))) && displays.into_iter().all(absent) {
+        return Err("there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set)".to_owned());
+    }
+    secateur::ui::run(model).map_err(|error| format!("no window can be opened ({error})"))
 }
 
 #[cfg(not(feature = "gui"))]
 fn open_window(_: Option<PathBuf>) -> Result<(), String> {
-    Err("this build has none".to_owned())
+    Err("this build has no window".to_owned())
 }

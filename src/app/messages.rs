@@ -49,8 +49,9 @@ impl Messages {
         self.push(severity, text.into(), None);
     }
 
-    /// Adds a message with something to do about it.
+    /// Adds a message with something to do about it; it takes the place of the offer before it.
     pub fn offer(&mut self, text: impl Into<String>, offer: Offer) {
+        self.log.iter_mut().filter(|m| m.offer.is_some()).for_each(|m| m.dismissed = true);
         self.push(Severity::Info, text.into(), Some(offer));
     }
 
@@ -73,7 +74,8 @@ impl Messages {
         &self.log
     }
 
-    /// Messages that still stand as toasts, with their index in the log. Errors stay until closed.
+    /// Messages that still stand as toasts, with their index in the log. Errors and offers stay until
+    /// closed.
     pub fn toasts(&self) -> impl Iterator<Item = (usize, &Message)> {
         self.log.iter().enumerate().filter(|(_, m)| !m.dismissed && m.time_left().is_none_or(|t| !t.is_zero()))
     }
@@ -100,8 +102,7 @@ impl Message {
     /// How long the toast stays; none if until closed.
     pub fn time_left(&self) -> Option<Duration> {
         let stays = match (self.severity, &self.offer) {
-            (Severity::Error, _) => return None,
-            (_, Some(_)) => Duration::from_secs(20),
+            (Severity::Error, _) | (_, Some(_)) => return None,
             (Severity::Warning, None) => Duration::from_secs(10),
             (Severity::Info, None) => Duration::from_secs(5),
         };
@@ -121,6 +122,15 @@ mod tests {
         assert!(messages.log()[0].time_left().is_none());
         messages.dismiss(0);
         assert_eq!((messages.toasts().count(), messages.log().len()), (0, 1));
+    }
+
+    #[test]
+    fn an_offer_waits_to_be_taken_up_until_the_next_one() {
+        let mut messages = Messages::default();
+        messages.offer("exported a", Offer::OpenModel("a".into()));
+        assert!(messages.log()[0].time_left().is_none());
+        messages.offer("exported b", Offer::OpenModel("b".into()));
+        assert_eq!(messages.toasts().map(|(_, m)| m.text.as_str()).collect::<Vec<_>>(), ["exported b"]);
     }
 
     #[test]

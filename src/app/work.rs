@@ -169,6 +169,9 @@ impl Session {
             return self.slots.pruned.cancel();
         }
         let step = (!project.is_dragging()).then(|| project.history.current());
+        if self.data.is_none() && step.is_some() {
+            self.start_measuring_latency();
+        }
         if project.plan().is_dense() {
             self.slots.pruned.cancel();
             return self.mirror_dense();

@@ -1,10 +1,10 @@
 use super::idx::{self, IdxArray};
 use super::locate::{self, Source};
 use super::preprocess::{Affine, Preprocess};
-use super::{DataError, open, order};
+use super::{DataError, Observe, cifar, images, open, order, table};
 use crate::model::Tensor;
 use rayon::prelude::*;
-use std::io::Read as _;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -97,25 +97,28 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::open`]; also if `toml` is not there.
     pub fn open_with(path: &Path, split: Split, toml: Option<&Path>) -> Result<Self, DataError> {
+        Self::open_observed(path, split, toml, &|_, _| ControlFlow::Continue(()))
+    }
+
+    /// As [`Dataset::open_with`], with an observer, since image files take long to decode.
+    ///
+    /// # Errors
+    /// As [`Dataset::open_with`]; [`DataError::Cancelled`] if `observe` broke.
+    pub fn open_observed(
+        path: &Path,
+        split: Split,
+        toml: Option<&Path>,
+        observe: Observe<'_>,
+    ) -> Result<Self, DataError> {
         let metadata = std::fs::metadata(path).map_err(DataError::io("open", path))?;
-        let source = if metadata.is_dir() {
-            locate::in_folder(path, split)?
-        } else {
-            let mut start = Vec::new();
-            let file = std::fs::File::open(path).map_err(DataError::io("open", path))?;
-            file.take(4).read_to_end(&mut start).map_err(DataError::io("read", path))?;
-            if start.starts_with(b"PK") {
-                Source::Npz(path.to_owned())
-            } else if idx::is_idx(&start) {
-                Source::Idx { images: path.to_owned(), labels: locate::labels_beside(path) }
-            } else {
-                return Err(DataError::UnknownFormat { path: path.to_owned() });
-            }
-        };
+        let source = if metadata.is_dir() { locate::in_folder(path, split)? } else { locate::file(path)? };
         let folder = std::path::absolute(path).ok().filter(|_| metadata.is_dir());
         let folder_name = folder.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         let beside = match &source {
-            Source::Npz(file) | Source::Idx { images: file, .. } => file.with_file_name("dataset.toml"),
+            Source::Npz(file) | Source::Csv(file) | Source::Idx { images: file, .. } => {
+                file.with_file_name("dataset.toml")
+            }
+            Source::Cifar(_) | Source::Images(_) => path.join("dataset.toml"),
         };
         let (mut preprocess, toml) = match toml {
             Some(toml) => (Preprocess::read(toml)?, toml),
@@ -127,6 +130,9 @@ impl Dataset {
         match source {
             Source::Npz(file) => open::npz(&file, preprocess, split),
             Source::Idx { images, labels } => open::idx(&images, labels.as_deref(), preprocess, split),
+            Source::Csv(file) => table::open(&file, preprocess, split),
+            Source::Cifar(files) => cifar::open(&files, preprocess, split),
+            Source::Images(listing) => images::open(listing, preprocess, split, path, observe),
         }
     }
 

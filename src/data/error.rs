@@ -24,8 +24,8 @@ pub enum DataError {
         /// The folder.
         path: PathBuf,
     },
-    /// The file is neither IDX nor npz.
-    #[error("this is neither an IDX nor an npz file: {}", path.display())]
+    /// The file is of no kind that examples are read from.
+    #[error("this is no data that can be read (npz, IDX, CIFAR, CSV or a folder of images): {}", path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
@@ -114,6 +114,9 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
+    /// The observer asked to stop.
+    #[error("opening the data was cancelled")]
+    Cancelled,
     /// `dataset.toml` cannot be used.
     #[error("{problem}: {}", path.display())]
     Preprocess {

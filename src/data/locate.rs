@@ -1,4 +1,5 @@
-use super::{DataError, Split};
+use super::{DataError, Split, cifar, idx, images};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Files that together hold one split.
@@ -6,6 +7,25 @@ use std::path::{Path, PathBuf};
 pub(super) enum Source {
     Npz(PathBuf),
     Idx { images: PathBuf, labels: Option<PathBuf> },
+    Csv(PathBuf),
+    Cifar(cifar::Files),
+    Images(images::Listing),
+}
+
+/// What one file holds, by content; a table by its name.
+pub(super) fn file(path: &Path) -> Result<Source, DataError> {
+    let mut start = Vec::new();
+    let file = std::fs::File::open(path).map_err(DataError::io("open", path))?;
+    file.take(4).read_to_end(&mut start).map_err(DataError::io("read", path))?;
+    if start.starts_with(b"PK") {
+        Ok(Source::Npz(path.to_owned()))
+    } else if idx::is_idx(&start) {
+        Ok(Source::Idx { images: path.to_owned(), labels: labels_beside(path) })
+    } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv")) {
+        Ok(Source::Csv(path.to_owned()))
+    } else {
+        Err(DataError::UnknownFormat { path: path.to_owned() })
+    }
 }
 
 /// Finds the files of `split` in a folder.
@@ -26,21 +46,48 @@ pub(super) fn in_folder(folder: &Path, split: Split) -> Result<Source, DataError
             return Ok(Source::Idx { labels: labels_beside(&images), images });
         }
     }
-    let stem_fits = |name: &String| {
-        name.strip_suffix(".npz").is_some_and(|stem| {
+    let stem_fits = |name: &str, extension: &str| {
+        name.strip_suffix(extension).is_some_and(|stem| {
             prefixes
                 .iter()
                 .any(|p| stem.strip_suffix(p).is_some_and(|rest| rest.is_empty() || rest.ends_with(['-', '_'])))
         })
     };
-    match names.iter().find(|n| stem_fits(n)) {
-        Some(npz) => Ok(Source::Npz(folder.join(npz))),
-        None => Err(DataError::NotFound {
-            split: split.name(),
-            expected: format!("{0}-images-idx3-ubyte[.gz] or {1}.npz", prefixes[0], prefixes[prefixes.len() - 1]),
-            path: folder.to_owned(),
-        }),
+    let fits = |extension: &str| names.iter().find(|n| stem_fits(n, extension)).map(|n| folder.join(n));
+    if let Some(npz) = fits(".npz") {
+        return Ok(Source::Npz(npz));
     }
+    if let Some(files) = cifar::in_folder(folder, split, &names) {
+        return Ok(Source::Cifar(files));
+    }
+    if let Some(table) = fits(".csv") {
+        return Ok(Source::Csv(table));
+    }
+    if let Some(listing) = images_of(folder, split, &names)? {
+        return Ok(Source::Images(listing));
+    }
+    let stem = prefixes[prefixes.len() - 1];
+    Err(DataError::NotFound {
+        split: split.name(),
+        expected: format!("{}-images-idx3-ubyte[.gz], {stem}.npz, {stem}.csv or images", prefixes[0]),
+        path: folder.to_owned(),
+    })
+}
+
+/// Images of the split's own sub-folder; for the test split also those of the folder itself.
+fn images_of(folder: &Path, split: Split, names: &[String]) -> Result<Option<images::Listing>, DataError> {
+    let own: &[&str] = match split {
+        Split::Train => &["train"],
+        Split::Test => &["test", "val", "validation"],
+        Split::Calibration => &["calibration"],
+    };
+    for name in own.iter().filter(|name| names.iter().any(|n| n == *name)) {
+        let found = images::list(&folder.join(name))?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    if split == Split::Test { images::list(folder) } else { Ok(None) }
 }
 
 fn is_images(name: &str) -> bool {

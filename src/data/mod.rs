@@ -8,7 +8,12 @@
 //! - an `.npz` with `x` (f32 or u8, examples first) and `y` (integers);
 //! - a folder with IDX files, plain or gzipped, named as MNIST names them: `train-*`, `t10k-*` or
 //!   `test-*`, `calibration-*`; or with `train.npz`, `test.npz`, `calibration.npz`;
-//! - one IDX images file, with its labels beside it.
+//! - one IDX images file, with its labels beside it;
+//! - a folder with CIFAR-10 or CIFAR-100 in the binary version;
+//! - a `.csv`, or a folder with `train.csv`, `test.csv`: numbers, one example per line, the class in the
+//!   first column or in the one headed `label`, `class`, `target` or `y`;
+//! - a folder of JPEG, PNG and BMP images, one sub-folder per class, below `train`, `test` or `val` or
+//!   directly; images without sub-folders have no labels.
 //!
 //! # `dataset.toml`
 //! Lies beside the data. Every key is optional:
@@ -20,19 +25,38 @@
 //! mean = [0.2860]            # per channel or one for all; value = (pixel * scale - mean) / std
 //! std = [0.3530]
 //! labels = ["T-shirt/top", "Trouser"]
+//!
+//! # image files only: decoded, resized, cropped in the middle
+//! resize = 256               # shorter side, or [height, width]
+//! filter = "bilinear"        # or "bicubic"
+//! crop = 224                 # or [height, width]
+//! channels = "RGB"           # or "BGR", "L"
+//! limit = 5000               # at most this many, each class in its share
+//!
+//! # CSV only
+//! shape = [1, 28, 28]
+//! label_column = "digit"
 //! ```
 //! Without `scale`, u8 examples are divided by 255 and f32 examples are taken as they are.
 
+mod cifar;
 mod dataset;
 mod error;
 pub mod idx;
+mod images;
 mod locate;
 pub mod npy;
 pub mod npz;
 mod open;
 mod order;
 mod preprocess;
+mod table;
 
 pub use dataset::{Dataset, Examples, Split};
 pub use error::DataError;
-pub use preprocess::{Layout, Preprocess};
+pub use preprocess::{Channels, Extent, Filter, Layout, Preprocess};
+
+use std::ops::ControlFlow;
+
+/// Hears how many files of how many are read, and breaks to cancel.
+pub type Observe<'a> = &'a dyn Fn(u64, u64) -> ControlFlow<()>;

@@ -17,6 +17,42 @@ pub enum Layout {
     Nhw,
 }
 
+/// A size in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Extent {
+    /// The shorter side of a resized image, or both sides of a crop.
+    Side(u32),
+    /// Height and width.
+    Exact([u32; 2]),
+}
+
+/// How a resized pixel is computed; both widen with the reduction, so that nothing is skipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filter {
+    /// Triangle.
+    #[default]
+    Bilinear,
+    /// Catmull-Rom, a cubic with a = -0.5.
+    Bicubic,
+}
+
+/// Which channels an image file becomes, in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Channels {
+    /// Red, green, blue.
+    #[default]
+    #[serde(rename = "RGB")]
+    Rgb,
+    /// Blue, green, red.
+    #[serde(rename = "BGR")]
+    Bgr,
+    /// Luma of ITU-R BT.601.
+    #[serde(rename = "L")]
+    Luma,
+}
+
 /// The contents of `dataset.toml`: how stored values become network inputs, and class names.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -33,6 +69,20 @@ pub struct Preprocess {
     pub std: Vec<f64>,
     /// Class names in label order.
     pub labels: Vec<String>,
+    /// Image files: size before the crop.
+    pub resize: Option<Extent>,
+    /// Image files: how they are resized.
+    pub filter: Filter,
+    /// Image files: the part in the middle that is kept.
+    pub crop: Option<Extent>,
+    /// Image files: channels and their order.
+    pub channels: Channels,
+    /// Image files: at most this many, each class in its share.
+    pub limit: Option<usize>,
+    /// CSV: shape of one example, such as [1, 28, 28]; one axis where it is empty.
+    pub shape: Vec<usize>,
+    /// CSV: name of the column with the class.
+    pub label_column: Option<String>,
 }
 
 /// `value = stored * factor + offset` of one channel.

@@ -1,4 +1,5 @@
 use crate::model::DType;
+use indexmap::IndexMap;
 
 /// A node that cannot run, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +90,28 @@ impl From<candle_core::Error> for ExecError {
 }
 
 fn describe_unsupported(nodes: &[UnsupportedNode]) -> String {
-    let list: Vec<String> = nodes.iter().map(|n| format!("{} (node `{}`): {}", n.op, n.node, n.reason)).collect();
+    let mut alike: IndexMap<(&str, &str), Vec<&str>> = IndexMap::new();
+    for node in nodes {
+        alike.entry((&node.op, &node.reason)).or_default().push(&node.node);
+    }
+    let list: Vec<String> = alike
+        .into_iter()
+        .map(|((op, reason), names)| match names[..] {
+            [name] => format!("{op} (node `{name}`): {reason}"),
+            _ => format!("{op} ({} nodes, the first is `{}`): {reason}", names.len(), names[0]),
+        })
+        .collect();
     format!("the model cannot be run: {}", list.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_fail_alike_are_said_once() {
+        let node = |op: &str, node: &str| UnsupportedNode { op: op.into(), node: node.into(), reason: "no".into() };
+        let text = ExecError::Unsupported(vec![node("A", "1"), node("B", "2"), node("A", "3")]).to_string();
+        assert_eq!(text, "the model cannot be run: A (2 nodes, the first is `1`): no; B (node `2`): no");
+    }
 }

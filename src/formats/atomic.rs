@@ -43,10 +43,7 @@ impl Staged {
         };
         #[cfg(unix)]
         builder.permissions(permissions);
-        let temporary = builder.tempfile_in(folder_of(&target)).map_err(|e| {
-            // The message would name the temporary file, which means nothing to the user.
-            e.raw_os_error().map_or(e, io::Error::from_raw_os_error)
-        })?;
+        let temporary = builder.tempfile_in(folder_of(&target)).map_err(without_temporary_name)?;
         let mut writer = BufWriter::with_capacity(1 << 20, temporary);
         fill(&mut writer)?;
         let temporary = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -158,6 +155,18 @@ fn sync_folder(folder: &Path) {
     }
 }
 
+/// The library's message names the temporary file, which means nothing to the user.
+fn without_temporary_name(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::NotFound {
+        return io::Error::new(io::ErrorKind::NotFound, "its folder does not exist");
+    }
+    let cause = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
+    match cause.unwrap_or(&error).raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => error,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,7 +192,8 @@ mod tests {
     #[test]
     fn a_missing_folder_and_a_folder_as_target_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(write_atomically(&folder.path().join("no/such/out"), |_| Ok(())).is_err());
+        let missing = write_atomically(&folder.path().join("no/such/out"), |_| Ok(())).unwrap_err().to_string();
+        assert_eq!(missing, "its folder does not exist");
         assert!(write_atomically(folder.path(), |_| Ok(())).is_err());
         assert_eq!(entries(folder.path()), 0);
     }

@@ -1,3 +1,4 @@
+use super::onnx;
 use std::path::Path;
 
 /// What a file's first bytes say it is.
@@ -21,7 +22,7 @@ pub enum FileKind {
     Gzip,
     /// tar, as the first versions of PyTorch wrote it.
     Tar,
-    /// An ONNX protobuf, judged by its first field and the file name.
+    /// An ONNX protobuf, judged by its outermost fields.
     Onnx,
     /// Anything else.
     Unknown,
@@ -42,7 +43,7 @@ impl FileKind {
             _ if bytes.get(257..262) == Some(b"ustar") => Self::Tar,
             [_, _, _, _, _, _, _, _, b'{', ..] => Self::Safetensors,
             _ if extension("safetensors") => Self::Safetensors,
-            [0x08, ..] if extension("onnx") => Self::Onnx,
+            _ if extension("onnx") || onnx::looks_like_a_model(bytes) => Self::Onnx,
             _ => Self::Unknown,
         }
     }
@@ -88,6 +89,7 @@ mod tests {
         assert_eq!(kind(b"\xff\xff", "model.safetensors"), FileKind::Safetensors);
         assert_eq!(kind(b"\x08\x07rest", "model.onnx"), FileKind::Onnx);
         assert_eq!(kind(b"\x08\x07rest", "model"), FileKind::Unknown);
+        assert_eq!(kind(b"\x08\x07\x3a\x00", "model"), FileKind::Onnx);
         assert_eq!(kind(b"", "model.safetensors"), FileKind::Empty);
     }
 }

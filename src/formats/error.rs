@@ -35,6 +35,14 @@ pub enum FormatError {
         /// File asked for.
         path: PathBuf,
     },
+    /// The protobuf contradicts itself, or its data files are missing.
+    #[error("the ONNX file is not valid: {problem}: {}", path.display())]
+    Onnx {
+        /// What is wrong.
+        problem: String,
+        /// File asked for.
+        path: PathBuf,
+    },
     /// The file contradicts itself or its format.
     #[error("the {format} is not valid: {problem}: {}", path.display())]
     Malformed {

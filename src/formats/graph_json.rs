@@ -24,17 +24,20 @@
 //!   operators.
 //! * an attribute is an object with one key, its ONNX type: `{"int": 1}`, `{"ints": [1, 1]}`,
 //!   `{"float": 0.1}`, `{"floats": [...]}`, `{"string": "SAME_UPPER"}`, `{"strings": [...]}`,
-//!   `{"tensor": {"dtype": "i64", "shape": [2], "hex": "..."}}` with little-endian bytes. A float that
-//!   JSON cannot express is `"nan"`, `"inf"` or `"-inf"`; a string that is not UTF-8 is
-//!   `{"hex": "..."}`.
+//!   `{"tensor": {"dtype": "i64", "shape": [2], "hex": "..."}}` with little-endian bytes, `{"tensors":
+//!   [...]}`, `{"graph": {...}}` with a document like the outer one as the body of an `If` or `Loop`,
+//!   `{"graphs": [...]}`, and `{"opaque": {"kind": "...", "hex": "..."}}` with the ONNX `AttributeProto`
+//!   of what is kept but not interpreted. A float that JSON cannot express is `"nan"`, `"inf"` or
+//!   `"-inf"`; a string that is not UTF-8 is `{"hex": "..."}`.
 //!
 //! Shapes of computed values are not stored; they are derived again on opening.
 
-use crate::model::{Attribute, DType, Dim, Fact, Graph, Node, Tensor, TensorError, ValueId};
+use crate::model::{Attribute, DType, Dim, Fact, Graph, Node, Opaque, Tensor, TensorError, ValueId};
 use bytes::Bytes;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Version of the schema that this build writes and the highest that it reads.
 pub const VERSION: u32 = 1;
@@ -123,6 +126,10 @@ enum AttributeEntry {
     String(Text),
     Strings(Vec<Text>),
     Tensor(TensorEntry),
+    Tensors(Vec<TensorEntry>),
+    Graph(Document),
+    Graphs(Vec<Document>),
+    Opaque { kind: String, hex: String },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -162,6 +169,10 @@ struct TensorEntry {
 /// # Errors
 /// [`GraphError::DefinedTwice`] if a graph input is also a tensor, which a reader would refuse.
 pub fn encode(graph: &Graph, tensors: &IndexMap<String, Tensor>) -> Result<String, GraphError> {
+    Ok(serde_json::to_string(&document_of(graph, tensors)?)?)
+}
+
+fn document_of(graph: &Graph, tensors: &IndexMap<String, Tensor>) -> Result<Document, GraphError> {
     let name_of = |id: &ValueId| graph.value(*id).name.clone();
     let names_of = |ids: &[Option<ValueId>]| ids.iter().map(|id| id.as_ref().map(name_of)).collect();
     let inputs = graph
@@ -179,7 +190,7 @@ pub fn encode(graph: &Graph, tensors: &IndexMap<String, Tensor>) -> Result<Strin
             })
         })
         .collect::<Result<_, _>>()?;
-    let document = Document {
+    Ok(Document {
         version: VERSION,
         name: graph.name.clone(),
         opset: graph.opset,
@@ -188,17 +199,21 @@ pub fn encode(graph: &Graph, tensors: &IndexMap<String, Tensor>) -> Result<Strin
         nodes: graph
             .nodes
             .iter()
-            .map(|node| NodeEntry {
-                name: node.name.clone(),
-                op: node.op.clone(),
-                domain: node.domain.clone(),
-                inputs: names_of(&node.inputs),
-                outputs: names_of(&node.outputs),
-                attributes: node.attributes.iter().map(|(k, v)| (k.clone(), AttributeEntry::from(v))).collect(),
+            .map(|node| {
+                let attributes = node.attributes.iter();
+                Ok(NodeEntry {
+                    name: node.name.clone(),
+                    op: node.op.clone(),
+                    domain: node.domain.clone(),
+                    inputs: names_of(&node.inputs),
+                    outputs: names_of(&node.outputs),
+                    attributes: attributes
+                        .map(|(k, v)| Ok((k.clone(), entry_of(v)?)))
+                        .collect::<Result<_, GraphError>>()?,
+                })
             })
-            .collect(),
-    };
-    Ok(serde_json::to_string(&document)?)
+            .collect::<Result<_, GraphError>>()?,
+    })
 }
 
 /// Rebuilds a graph; every name that is a key of `tensors` becomes an initializer. Facts of computed
@@ -211,7 +226,10 @@ pub fn decode(json: &str, tensors: &IndexMap<String, Tensor>) -> Result<Graph, G
     if version > VERSION {
         return Err(GraphError::Version(version));
     }
-    let document: Document = serde_json::from_str(json)?;
+    decode_document(serde_json::from_str(json)?, tensors)
+}
+
+fn decode_document(document: Document, tensors: &IndexMap<String, Tensor>) -> Result<Graph, GraphError> {
     let mut graph = Graph { name: document.name, opset: document.opset, ..Graph::default() };
     let mut ids = HashMap::new();
     for port in document.inputs {
@@ -259,25 +277,42 @@ fn dim_of(extent: Option<Extent>) -> Dim {
     }
 }
 
-impl From<&Attribute> for AttributeEntry {
-    fn from(attribute: &Attribute) -> Self {
-        match attribute {
-            Attribute::Int(v) => Self::Int(*v),
-            Attribute::Ints(v) => Self::Ints(v.clone()),
-            Attribute::Float(v) => Self::Float(Number::from(*v)),
-            Attribute::Floats(v) => Self::Floats(v.iter().copied().map(Number::from).collect()),
-            Attribute::String(v) => Self::String(Text::from(v.as_slice())),
-            Attribute::Strings(v) => Self::Strings(v.iter().map(|s| Text::from(s.as_slice())).collect()),
-            Attribute::Tensor(t) => {
-                Self::Tensor(TensorEntry { dtype: t.dtype(), shape: t.shape().to_vec(), hex: to_hex(t.bytes()) })
-            }
-        }
+fn entry_of(attribute: &Attribute) -> Result<AttributeEntry, GraphError> {
+    // A body's initializers are its own `Constant` nodes.
+    let body = |graph: &Arc<Graph>| document_of(graph, &IndexMap::new());
+    Ok(match attribute {
+        Attribute::Int(v) => AttributeEntry::Int(*v),
+        Attribute::Ints(v) => AttributeEntry::Ints(v.clone()),
+        Attribute::Float(v) => AttributeEntry::Float(Number::from(*v)),
+        Attribute::Floats(v) => AttributeEntry::Floats(v.iter().copied().map(Number::from).collect()),
+        Attribute::String(v) => AttributeEntry::String(Text::from(v.as_slice())),
+        Attribute::Strings(v) => AttributeEntry::Strings(v.iter().map(|s| Text::from(s.as_slice())).collect()),
+        Attribute::Tensor(t) => AttributeEntry::Tensor(TensorEntry::from(t)),
+        Attribute::Tensors(t) => AttributeEntry::Tensors(t.iter().map(TensorEntry::from).collect()),
+        Attribute::Graph(g) => AttributeEntry::Graph(body(g)?),
+        Attribute::Graphs(g) => AttributeEntry::Graphs(g.iter().map(body).collect::<Result<_, _>>()?),
+        Attribute::Opaque(o) => AttributeEntry::Opaque { kind: o.kind.clone(), hex: to_hex(&o.bytes) },
+    })
+}
+
+impl From<&Tensor> for TensorEntry {
+    fn from(tensor: &Tensor) -> Self {
+        Self { dtype: tensor.dtype(), shape: tensor.shape().to_vec(), hex: to_hex(tensor.bytes()) }
+    }
+}
+
+impl TensorEntry {
+    fn decode(self, attribute: &str) -> Result<Tensor, GraphError> {
+        let bytes = from_hex(&self.hex).ok_or_else(|| GraphError::Hex(attribute.to_owned()))?;
+        Tensor::new(self.dtype, self.shape, Bytes::from(bytes))
+            .map_err(|source| GraphError::Tensor { attribute: attribute.to_owned(), source })
     }
 }
 
 impl AttributeEntry {
     fn decode(self, name: &str) -> Result<Attribute, GraphError> {
         let malformed = || GraphError::Hex(name.to_owned());
+        let body = |document| decode_document(document, &IndexMap::new()).map(Arc::new);
         Ok(match self {
             Self::Int(v) => Attribute::Int(v),
             Self::Ints(v) => Attribute::Ints(v),
@@ -287,11 +322,12 @@ impl AttributeEntry {
             Self::Strings(v) => {
                 Attribute::Strings(v.into_iter().map(Text::decode).collect::<Option<_>>().ok_or_else(malformed)?)
             }
-            Self::Tensor(TensorEntry { dtype, shape, hex }) => {
-                let bytes = from_hex(&hex).ok_or_else(malformed)?;
-                let tensor = Tensor::new(dtype, shape, Bytes::from(bytes))
-                    .map_err(|source| GraphError::Tensor { attribute: name.to_owned(), source })?;
-                Attribute::Tensor(tensor)
+            Self::Tensor(t) => Attribute::Tensor(t.decode(name)?),
+            Self::Tensors(t) => Attribute::Tensors(t.into_iter().map(|t| t.decode(name)).collect::<Result<_, _>>()?),
+            Self::Graph(g) => Attribute::Graph(body(g)?),
+            Self::Graphs(g) => Attribute::Graphs(g.into_iter().map(body).collect::<Result<_, _>>()?),
+            Self::Opaque { kind, hex } => {
+                Attribute::Opaque(Opaque { kind, bytes: from_hex(&hex).ok_or_else(malformed)?.into() })
             }
         })
     }
@@ -369,6 +405,9 @@ mod tests {
         graph.inputs.push(x);
         graph.outputs.push(y);
         let constant = Tensor::from_i64(vec![2], &[-1, i64::MAX]).unwrap();
+        let mut body = Graph { name: "then".into(), opset: 17, ..Graph::default() };
+        let outer = body.add_value("x", Fact::default());
+        body.outputs.push(outer);
         graph.nodes.push(Node {
             name: "odd".into(),
             op: "Odd".into(),
@@ -382,7 +421,11 @@ mod tests {
                 ("d".into(), Attribute::Floats(vec![0.1, -0.0, 1e-45, f32::MAX])),
                 ("e".into(), Attribute::String(vec![0xff, 0x00])),
                 ("f".into(), Attribute::Strings(vec![b"SAME_UPPER".to_vec(), vec![]])),
-                ("g".into(), Attribute::Tensor(constant)),
+                ("g".into(), Attribute::Tensor(constant.clone())),
+                ("h".into(), Attribute::Tensors(vec![constant.clone(), constant])),
+                ("i".into(), Attribute::Graph(Arc::new(body.clone()))),
+                ("j".into(), Attribute::Graphs(vec![Arc::new(body)])),
+                ("k".into(), Attribute::Opaque(Opaque { kind: "a type".into(), bytes: vec![1, 0xff].into() })),
             ]),
         });
         let json = encode(&graph, &IndexMap::new()).unwrap();

@@ -14,6 +14,7 @@ mod gguf;
 pub mod graph_json;
 mod mapping;
 pub mod npz;
+pub mod onnx;
 pub mod safetensors;
 mod stored_zip;
 pub mod torch;
@@ -115,6 +116,7 @@ fn parse(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
     match FileKind::of(bytes, path) {
         FileKind::Safetensors => safetensors::read(bytes, path),
         FileKind::Gguf => gguf::read(bytes, path),
+        FileKind::Onnx => onnx::read(bytes, path),
         FileKind::Zip => parse_zip(bytes, path),
         FileKind::Pickle => torch::read_legacy(bytes, path),
         FileKind::Npy => npz::read_single(bytes, path),

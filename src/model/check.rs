@@ -45,8 +45,7 @@ pub enum Inconsistency {
 /// The first [`Inconsistency`] found.
 pub fn check_consistency(model: &Model) -> Result<(), Inconsistency> {
     let Some(graph) = &model.graph else { return Ok(()) };
-    check_ids(graph)?;
-    check_order(model, graph)?;
+    check_structure(model)?;
     let mut derived = model.clone();
     infer_facts(&mut derived).map_err(|e| Inconsistency::Shapes(e.to_string()))?;
     let derived = derived.graph.as_ref().unwrap_or(graph);
@@ -56,6 +55,16 @@ pub fn check_consistency(model: &Model) -> Result<(), Inconsistency> {
         }
     }
     Ok(())
+}
+
+/// Checks ids, single definition and topological order, but no facts.
+///
+/// # Errors
+/// The first [`Inconsistency`] found.
+pub fn check_structure(model: &Model) -> Result<(), Inconsistency> {
+    let Some(graph) = &model.graph else { return Ok(()) };
+    check_ids(graph)?;
+    check_order(model, graph)
 }
 
 fn check_ids(graph: &Graph) -> Result<(), Inconsistency> {

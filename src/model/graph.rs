@@ -1,5 +1,7 @@
 use super::{Fact, Tensor};
-use std::collections::{BTreeMap, HashMap};
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 /// Index of a [`Value`] in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +37,25 @@ pub enum Attribute {
     Strings(Vec<Vec<u8>>),
     /// `TENSOR`
     Tensor(Tensor),
+    /// `TENSORS`
+    Tensors(Vec<Tensor>),
+    /// `GRAPH`: the body of an `If`, `Loop` or `Scan`. Its initializers are `Constant` nodes at its front;
+    /// a name that it reads but does not define belongs to the graph around it.
+    Graph(Arc<Graph>),
+    /// `GRAPHS`
+    Graphs(Vec<Arc<Graph>>),
+    /// A value that is kept but not interpreted: types, sparse tensors, and tensors of strings, complex
+    /// numbers or element types outside [`super::DType`].
+    Opaque(Opaque),
+}
+
+/// An attribute value that nothing here interprets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opaque {
+    /// What it is, in a few words, such as `a tensor of strings`.
+    pub kind: String,
+    /// The ONNX `AttributeProto` message.
+    pub bytes: Bytes,
 }
 
 /// One operator application.
@@ -97,6 +118,18 @@ impl Node {
         }
     }
 
+    /// The bodies that the node runs, by attribute name and position.
+    pub fn subgraphs(&self) -> impl Iterator<Item = &Graph> {
+        self.attributes
+            .values()
+            .flat_map(|attribute| match attribute {
+                Attribute::Graph(graph) => std::slice::from_ref(graph),
+                Attribute::Graphs(graphs) => graphs.as_slice(),
+                _ => &[],
+            })
+            .map(Arc::as_ref)
+    }
+
     /// `name`, or the operator type where the node is anonymous.
     pub fn label(&self) -> &str {
         if self.name.is_empty() { &self.op } else { &self.name }
@@ -134,6 +167,30 @@ impl Graph {
     /// The node behind `id`.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
+    }
+
+    /// Names that the nodes read, those of nested graphs included, without anything in this graph that
+    /// defines them: what a subgraph takes from the graphs around it. Sorted.
+    pub fn captures(&self) -> Vec<&str> {
+        let produced = self.nodes.iter().flat_map(|n| &n.outputs).flatten();
+        let defined: HashSet<&str> = self.inputs.iter().chain(produced).map(|&id| self.name_of(id)).collect();
+        let mut names: Vec<&str> = self
+            .nodes
+            .iter()
+            .flat_map(|n| &n.inputs)
+            .flatten()
+            .chain(&self.outputs)
+            .map(|&id| self.name_of(id))
+            .collect();
+        names.extend(self.nodes.iter().flat_map(Node::subgraphs).flat_map(Self::captures));
+        names.retain(|name| !defined.contains(name));
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    fn name_of(&self, id: ValueId) -> &str {
+        &self.value(id).name
     }
 
     /// Nodes with their ids, in topological order.

@@ -15,20 +15,22 @@ mod infer;
 mod layer;
 mod package;
 mod recognize;
+mod source;
 mod tensor;
 
 pub use architectures::Architecture;
 pub use assembler::{Assembler, Window};
 pub use builder::GraphBuilder;
-pub use check::{Inconsistency, check_consistency};
+pub use check::{Inconsistency, check_consistency, check_structure};
 pub use cost::{layer_macs, node_macs};
 pub use dtype::DType;
 pub use fact::{Dim, Fact, Shape, known_shape};
-pub use graph::{Attribute, Graph, Node, NodeId, Value, ValueId};
+pub use graph::{Attribute, Graph, Node, NodeId, Opaque, Value, ValueId};
 pub use infer::{InferError, infer_facts};
 pub use layer::{Layer, LayerKind, Prunability, layers_of};
 pub use package::Package;
 pub use recognize::{Recognized, recognize};
+pub use source::{Place, Source};
 pub use tensor::{Tensor, TensorError};
 
 use indexmap::IndexMap;
@@ -43,6 +45,14 @@ pub struct Origin {
     pub format: String,
     /// Bytes on disk, 0 if the model was built in memory.
     pub file_bytes: u64,
+    /// Program that wrote the file and its version, if the file says so.
+    pub producer: Option<String>,
+    /// Version of the file format itself, such as ONNX's `IR 8`.
+    pub format_version: Option<String>,
+    /// Operator sets that the file was written for: domain, empty for ONNX's own, and version.
+    pub opsets: Vec<(String, i64)>,
+    /// The file itself, if it can be written again with changed weights only.
+    pub source: Option<Source>,
     /// What was decided or left out on opening, one sentence each.
     pub notes: Vec<String>,
     /// What the file or folder holds beside the tensors, for saving in kind.

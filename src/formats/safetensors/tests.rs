@@ -225,8 +225,8 @@ fn a_graph_whose_shapes_do_not_fit_is_refused() {
 
 #[test]
 fn a_graph_with_an_unknown_attribute_type_is_refused() {
-    let message = refusal(with_graph(|g| g["nodes"][1]["attributes"]["alpha"] = serde_json::json!({"graph": 1})));
-    assert!(message.contains("unknown variant `graph`"), "{message}");
+    let message = refusal(with_graph(|g| g["nodes"][1]["attributes"]["alpha"] = serde_json::json!({"colour": 1})));
+    assert!(message.contains("unknown variant `colour`"), "{message}");
 }
 
 #[test]

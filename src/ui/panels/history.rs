@@ -2,7 +2,7 @@ use crate::app::{Command, History, Step, StepId, figures};
 use crate::ui::Scene;
 use crate::ui::theme;
 use egui::{
-    Align2, FontFamily, FontId, Pos2, Rect, Role, ScrollArea, Sense, Stroke, Ui, UiBuilder, WidgetInfo, pos2, vec2,
+    Align2, Label, Pos2, Rect, RichText, Role, ScrollArea, Sense, Stroke, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 
 const STEP: f32 = 34.0;
@@ -15,13 +15,16 @@ pub fn history(ui: &mut Ui, rect: Rect, scene: &mut Scene<'_>) {
     ui.painter().text(rect.left_top(), Align2::LEFT_TOP, "History", theme::caption(), t.dim);
     let Some(project) = scene.session.project() else { return };
     let history = &project.history;
+    let title = Rect::from_min_max(rect.left_top() + vec2(50.0, -1.0), pos2(rect.right(), rect.top() + 15.0));
+    let current = RichText::new(&history.step(history.current()).label).font(theme::caption()).color(t.text);
+    ui.new_child(UiBuilder::new().max_rect(title)).add(Label::new(current).truncate());
     let places = layout(history);
     let area = Rect::from_min_max(pos2(rect.left(), rect.top() + 18.0), rect.max);
     let mut child = ui.new_child(UiBuilder::new().max_rect(area));
     ScrollArea::both().auto_shrink(false).stick_to_right(true).show(&mut child, |ui| {
         let columns = places.iter().map(|p| p.0).max().unwrap_or(0) as f32;
         let lanes = places.iter().map(|p| p.1).max().unwrap_or(0) as f32;
-        let size = vec2(columns * STEP + 2.0 * MARGIN + 60.0, (lanes * LANE + 2.0 * MARGIN).max(area.height() - 6.0));
+        let size = vec2(columns * STEP + 2.0 * MARGIN, (lanes * LANE + 2.0 * MARGIN).max(area.height() - 6.0));
         let (canvas, _) = ui.allocate_exact_size(size, Sense::hover());
         let place = |id: StepId| {
             let (column, lane) = places[id.0];
@@ -82,16 +85,11 @@ fn node(ui: &Ui, at: Pos2, id: StepId, step: &Step, scene: &mut Scene<'_>) {
     } else {
         ui.painter().circle(at, radius, t.panel, Stroke::new(1.5, if response.hovered() { t.accent } else { t.faint }));
     }
-    if current {
-        let font = FontId::new(11.0, FontFamily::Proportional);
-        let shift = vec2(10.0, 0.0);
-        ui.painter().text(at + shift, Align2::LEFT_CENTER, &step.label, font, t.text);
-    }
     if response.clicked() {
         scene.send(Command::GoTo(id));
     }
     response.on_hover_ui(|ui| {
-        ui.label(egui::RichText::new(&step.label).family(theme::strong()));
+        ui.label(RichText::new(&step.label).family(theme::strong()));
         ui.label(match &step.metrics {
             Some(m) => format!(
                 "{} top-1 of {}",

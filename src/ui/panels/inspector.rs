@@ -27,7 +27,7 @@ pub fn inspector(ui: &mut Ui, scene: &mut Scene<'_>) {
         choices(ui, index, layer, &decision, scene);
         cut_fields(
             ui,
-            &Cuts { index, layer, statistics, decision: &decision, preview: project.preview().layer(index) },
+            &Cuts { index, statistics, decision: &decision, preview: project.preview().layer(index) },
             scene,
         );
         if let Some(problem) = &project.preview().layer(index).problem {
@@ -114,7 +114,6 @@ fn choice<T: Copy + PartialEq>(
 
 struct Cuts<'a> {
     index: usize,
-    layer: &'a Layer,
     statistics: &'a LayerStatistics,
     decision: &'a LayerPlan,
     preview: &'a LayerPreview,
@@ -140,7 +139,6 @@ fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
     let gap = 8.0;
     let width = (ui.available_width() - gap) / 2.0;
     let enabled = !cuts.decision.locked;
-    let name = &cuts.layer.name;
     let mut cut = None;
     ui.spacing_mut().item_spacing.x = gap;
     ui.horizontal(|ui| {
@@ -172,7 +170,6 @@ fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
         }
     });
     if let Some(cut) = cut {
-        let _ = name;
         scene.send(Command::SetCut { target: Target::Layer(cuts.index), cut, phase: EditPhase::Settled });
     }
 }
@@ -204,13 +201,13 @@ fn notes(ui: &mut Ui, project: &Project, layer: &Layer, decision: &LayerPlan, sc
 
 fn buttons(ui: &mut Ui, editable: bool, scene: &mut Scene<'_>) {
     ui.add_space(4.0);
-    ui.horizontal_wrapped(|ui| {
-        let several = scene.session.is_enabled(&Command::ApplyToSelection);
-        let apply = ghost_button(ui, "Apply to selection", several);
-        let apply = apply.on_hover_text("Give all selected layers this cut.");
-        if apply.on_disabled_hover_text("Select more layers first: click their boxes.").clicked() {
-            scene.send(Command::ApplyToSelection);
-        }
+    let several = scene.session.is_enabled(&Command::ApplyToSelection);
+    let apply = ghost_button(ui, "Apply to selection", several);
+    let apply = apply.on_hover_text("Give all selected layers this cut.");
+    if apply.on_disabled_hover_text("Select more layers first: click their boxes.").clicked() {
+        scene.send(Command::ApplyToSelection);
+    }
+    ui.horizontal(|ui| {
         let title = if editable { "Lock" } else { "Unlock" };
         if ghost_button(ui, title, true).on_hover_text("Guard the selected layers against changes.").clicked() {
             scene.send(Command::ToggleLock);

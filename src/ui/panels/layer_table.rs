@@ -168,7 +168,7 @@ fn paint_row(ui: &Ui, body: Rect, project: &Project, index: usize, scene: &Scene
     let figure = Rect::from_min_max(pos2(body.right() - 8.0 - FIGURE, body.top()), body.max - vec2(8.0, 0.0));
     let bar = Rect::from_center_size(pos2(figure.left() - 6.0 - BAR / 2.0, body.center().y), vec2(BAR, 5.0));
     let text_left = body.left() + 33.0;
-    let bars_width = (body.width() * 0.27).clamp(48.0, 110.0);
+    let bars_width = (body.width() * 0.34 - 42.0).clamp(40.0, 110.0);
     let bars = Rect::from_min_max(
         pos2(bar.left() - 10.0 - bars_width, body.top() + 10.0),
         pos2(bar.left() - 10.0, body.bottom() - 10.0),

@@ -151,16 +151,17 @@ fn parameters(scene: &Scene<'_>) -> Figure {
 }
 
 fn file(scene: &Scene<'_>) -> Figure {
-    let Some(project) = scene.session.project() else { return empty("File") };
+    let Some(project) = scene.session.project() else { return empty("Size") };
     let dense = project.opened.model.tensor_bytes() as f64;
     let board = scene.session.scoreboard();
-    let Some(sizes) = board.sizes.value() else { return empty("File") };
-    let (name, best) = if sizes.best < sizes.dense { ("sparse", sizes.best) } else { ("dense", sizes.dense) };
+    let Some(sizes) = board.sizes.value() else { return empty("Size") };
+    let (label, best) =
+        if sizes.best < sizes.dense { ("Size, stored sparse", sizes.best) } else { ("Size", sizes.dense) };
     Figure {
-        label: "File",
+        label,
         value: figures::bytes(best as f64),
         change: relative(best as f64, dense, scene.t),
-        reference: format!("dense {} · {name}", figures::bytes(dense)),
+        reference: format!("dense {} · zip {}", figures::bytes(dense), figures::bytes(sizes.zip as f64)),
         tooltip: format!(
             "Weights stored in whichever of dense, bitmask and CSR is smallest for each layer, indices counted. The \
              exported safetensors file itself stays dense and shrinks when it is zipped.\n\n\
@@ -176,11 +177,13 @@ fn file(scene: &Scene<'_>) -> Figure {
 }
 
 fn macs(scene: &Scene<'_>) -> Figure {
-    let Some(macs) = scene.session.project().and_then(crate::app::Project::total_macs) else { return empty("MACs") };
+    let Some(project) = scene.session.project() else { return empty("MACs") };
+    let Some(macs) = project.total_macs() else { return empty("MACs") };
+    let change = if project.plan().is_dense() { "±0 %" } else { "zeros only" };
     Figure {
         label: "MACs",
         value: figures::short_count(macs as f64),
-        change: Some(("zeros only".to_owned(), scene.t.dim)),
+        change: Some((change.to_owned(), scene.t.dim)),
         reference: format!("dense {} · same speed", figures::short_count(macs as f64)),
         tooltip: "Multiply-accumulates that a dense runtime executes for one example. Zeros are multiplied like any \
                   other number there, so zeros alone make nothing faster."
@@ -192,7 +195,7 @@ fn macs(scene: &Scene<'_>) -> Figure {
 fn latency(scene: &Scene<'_>) -> Figure {
     let board = scene.session.scoreboard();
     let Some(both) = board.latency.value() else {
-        let reference = board.unavailable.as_ref().map_or("after accuracy", |_| "cannot run").to_owned();
+        let reference = board.unavailable.as_ref().map_or("measured last", |_| "cannot run").to_owned();
         return Figure { reference, ..empty("Latency, batch 1") };
     };
     Figure {

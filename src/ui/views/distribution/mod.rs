@@ -17,6 +17,8 @@ use magnitudes::element_plot;
 use norms::norm_plot;
 
 const THUMBNAILS_FROM: f32 = 430.0;
+/// Room below the axis for the multiples of σ.
+const SIGMA_ROW: f32 = 16.0;
 
 /// Histogram of the focused layer's magnitudes with the handle that cuts it; of channel norms where the
 /// layer is pruned by channels.
@@ -37,14 +39,14 @@ pub fn distribution(ui: &mut Ui, scene: &mut Scene<'_>) {
     legend(ui, &shown, scene);
     ui.add_space(4.0);
     let thumbnails = ui.available_height() > THUMBNAILS_FROM && project.layers().len() > 1;
-    let reserved = if thumbnails { thumbnails::HEIGHT + 16.0 } else { 0.0 };
+    let reserved = if thumbnails { thumbnails::HEIGHT + SIGMA_ROW } else { SIGMA_ROW };
     let height = (ui.available_height() - reserved).max(160.0);
     match shown.decision.granularity {
         Granularity::Element => element_plot(ui, &shown, height, project, scene),
         Granularity::Channel => norm_plot(ui, &shown, height, scene),
     }
     if thumbnails {
-        ui.add_space(16.0);
+        ui.add_space(SIGMA_ROW);
         thumbnails::thumbnails(ui, project, scene);
     }
 }
