@@ -305,9 +305,11 @@ fn hostile_models_get_one_line_from_every_command() {
     let whole = fs::read(&bench.model).unwrap();
     let mut long = whole.clone();
     long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    let empty_folder = bench.path("empty_folder");
+    fs::create_dir(&empty_folder).unwrap();
     let hostile = [
         bench.path("missing"),
-        bench.folder.path().to_owned(),
+        empty_folder,
         bench.write("empty", b""),
         bench.write("short", &whole[..5]),
         bench.write("cut_header", &whole[..60]),

@@ -5,9 +5,12 @@
 
 mod archive;
 mod atomic;
+pub mod description;
 mod detect;
 mod error;
 mod extra;
+mod folder;
+mod gguf;
 pub mod graph_json;
 mod mapping;
 pub mod npz;
@@ -20,9 +23,14 @@ pub use atomic::{Staged, write_atomically};
 pub use detect::FileKind;
 pub use error::FormatError;
 
-use crate::model::Model;
+use crate::model::{Model, Recognized, recognize};
 use bytes::Bytes;
 use std::path::Path;
+
+/// What a file of weights alone lacks, and how to come by it.
+const WITHOUT_GRAPH: &str = "the file holds weights without a network, so accuracy cannot be measured; export to ONNX \
+                             (torch.onnx.export(model.eval(), example_input, 'model.onnx')), or describe a \
+                             sequential net in NAME.secateur.toml beside it";
 
 /// A model file that was written and synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +44,22 @@ pub struct SavedFile {
 /// # Errors
 /// [`FormatError`] if the file cannot be read, is of no known format, or contradicts itself.
 pub fn open(path: &Path) -> Result<Model, FormatError> {
-    let bytes = mapping::map(path)?;
-    parse(&bytes, path)
+    let mut model = if path.is_dir() {
+        folder::open(path)?
+    } else if folder::is_index(path) {
+        folder::open_index(path)?
+    } else {
+        open_file(path)?
+    };
+    if model.graph.is_none()
+        && let Some(beside) = description::beside(path)
+    {
+        description::attach(&mut model, &beside)?;
+    }
+    if model.graph.is_none() {
+        recognize_graph(&mut model);
+    }
+    Ok(model)
 }
 
 /// Reads a model that is already in memory; `name` stands for the path in messages and titles.
@@ -63,6 +85,9 @@ pub fn save(model: &Model, path: &Path) -> Result<SavedFile, FormatError> {
 /// # Errors
 /// As [`save`].
 pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
+    if folder::wanted(model, path) {
+        return folder::stage(model, path);
+    }
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     match extension.as_deref() {
         Some("pt" | "pth" | "th" | "bin") => torch::stage(model, path),
@@ -71,9 +96,26 @@ pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
     }
 }
 
+/// Rebuilds the graph of a well-known network, or says what to do for accuracy.
+fn recognize_graph(model: &mut Model) {
+    let note = match recognize(&model.tensors, folder::config(model).as_ref()) {
+        Some(Recognized { architecture, graph }) => {
+            model.graph = Some(graph);
+            format!("recognised as {architecture} by the names and shapes of its tensors")
+        }
+        None => WITHOUT_GRAPH.to_owned(),
+    };
+    model.origin.notes.push(note);
+}
+
+fn open_file(path: &Path) -> Result<Model, FormatError> {
+    parse(&mapping::map(path)?, path)
+}
+
 fn parse(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
     match FileKind::of(bytes, path) {
         FileKind::Safetensors => safetensors::read(bytes, path),
+        FileKind::Gguf => gguf::read(bytes, path),
         FileKind::Onnx => onnx::read(bytes, path),
         FileKind::Zip => parse_zip(bytes, path),
         FileKind::Pickle => torch::read_legacy(bytes, path),

@@ -4,6 +4,7 @@
 //! above only has to translate into one vocabulary.
 
 mod architectures;
+mod assembler;
 mod builder;
 mod check;
 mod cost;
@@ -14,10 +15,12 @@ mod graph;
 mod infer;
 mod layer;
 mod package;
+mod recognize;
 mod source;
 mod tensor;
 
 pub use architectures::Architecture;
+pub use assembler::{Assembler, Window};
 pub use builder::GraphBuilder;
 pub use check::{Inconsistency, check_consistency, check_structure};
 pub use cost::{layer_macs, node_macs};
@@ -28,6 +31,7 @@ pub use graph::{Attribute, Graph, Node, NodeId, Opaque, Value, ValueId};
 pub use infer::{InferError, infer_facts};
 pub use layer::{Layer, LayerKind, Prunability, layers_of};
 pub use package::Package;
+pub use recognize::{Recognized, recognize};
 pub use source::{Place, Source};
 pub use tensor::{Tensor, TensorError};
 
