@@ -15,6 +15,8 @@ pub enum PathPurpose {
     OpenData,
     /// Where to write the pruned model.
     Export,
+    /// Which folder of examples to measure on: images, CIFAR, IDX.
+    OpenDataFolder,
     /// Which plan to load.
     OpenPlan,
     /// Where to write the plan.

@@ -39,6 +39,14 @@ pub struct SavedFile {
     pub bytes: u64,
 }
 
+/// The extension under which a model opened from `path` is saved in its own format; safetensors where that
+/// format is not written.
+pub fn extension_in_kind(path: &Path) -> &'static str {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    let written = ["onnx", "pt", "pth", "th", "npz"];
+    written.into_iter().find(|e| Some(*e) == extension.as_deref()).unwrap_or("safetensors")
+}
+
 /// Opens a model file, memory-mapped; its format is detected by content, not by name.
 ///
 /// # Errors

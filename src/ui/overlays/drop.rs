@@ -26,7 +26,7 @@ pub fn dropped_files(ctx: &Context) -> Vec<Command> {
 fn open(path: &Path) -> Command {
     let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
     let ends = |suffixes: &[&str]| suffixes.iter().any(|s| name.ends_with(s));
-    if path.is_dir() || ends(&[".npz", "-ubyte", "-ubyte.gz"]) {
+    if path.is_dir() || ends(&[".npz", ".csv", "-ubyte", "-ubyte.gz"]) {
         Command::OpenData(path.to_owned())
     } else if ends(&[".json", ".toml"]) {
         Command::OpenPlan(path.to_owned())

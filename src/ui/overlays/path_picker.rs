@@ -1,5 +1,6 @@
 use super::heading;
 use crate::app::{Command, PathPurpose};
+use crate::formats::extension_in_kind;
 use crate::jobs::Slot;
 use crate::ui::Scene;
 use crate::ui::theme;
@@ -104,7 +105,7 @@ pub fn path_picker(ui: &mut Ui, purpose: PathPurpose, state: &mut PickerState, s
 pub fn chosen(purpose: PathPurpose, path: PathBuf) -> Command {
     match purpose {
         PathPurpose::OpenModel => Command::OpenModel(path),
-        PathPurpose::OpenData => Command::OpenData(path),
+        PathPurpose::OpenData | PathPurpose::OpenDataFolder => Command::OpenData(path),
         PathPurpose::OpenPlan => Command::OpenPlan(path),
         PathPurpose::SavePlan => Command::SavePlan(path),
         PathPurpose::Export => Command::Export(path),
@@ -116,6 +117,7 @@ pub const fn title(purpose: PathPurpose) -> &'static str {
     match purpose {
         PathPurpose::OpenModel => "Open model",
         PathPurpose::OpenData => "Open data",
+        PathPurpose::OpenDataFolder => "Open data folder",
         PathPurpose::OpenPlan => "Open plan",
         PathPurpose::SavePlan => "Save plan",
         PathPurpose::Export => "Export pruned model",
@@ -135,7 +137,10 @@ pub fn suggestion(purpose: PathPurpose, scene: &Scene<'_>) -> String {
     let stem = model.as_ref().and_then(|m| m.file_stem()).map_or_else(|| "model".into(), |s| s.to_string_lossy());
     match purpose {
         PathPurpose::SavePlan => folder.join(format!("{stem}.plan.json")).display().to_string(),
-        PathPurpose::Export => folder.join(format!("{stem}-pruned.safetensors")).display().to_string(),
+        PathPurpose::Export => {
+            let extension = model.as_deref().map_or("safetensors", extension_in_kind);
+            folder.join(format!("{stem}-pruned.{extension}")).display().to_string()
+        }
         _ => format!("{}{MAIN_SEPARATOR}", folder.display()),
     }
 }
@@ -154,7 +159,12 @@ fn problem(purpose: PathPurpose, state: &PickerState) -> Option<String> {
             (false, false) => "This folder does not exist.",
             _ => return None,
         }
-    } else if found.is_file || (purpose == PathPurpose::OpenData && found.is_folder) {
+    } else if matches!(purpose, PathPurpose::OpenData | PathPurpose::OpenDataFolder) {
+        if found.is_file || found.is_folder {
+            return None;
+        }
+        "Choose a file or a folder."
+    } else if found.is_file {
         return None;
     } else {
         "Choose a file."

@@ -78,7 +78,10 @@ fn welcome(ui: &mut Ui, scene: &mut Scene<'_>) {
         ui.horizontal(|ui| {
             let width = 240.0;
             ui.add_space(((ui.available_width() - width) / 2.0).max(0.0));
-            if primary_button(ui, "Open model…", true).on_hover_text("Open a safetensors file.").clicked() {
+            if primary_button(ui, "Open model…", true)
+                .on_hover_text("Open an ONNX, safetensors, PyTorch, npz or GGUF file.")
+                .clicked()
+            {
                 scene.send(Command::Choose(crate::app::PathPurpose::OpenModel));
             }
             let sample = ghost_button(ui, "Open the sample", !opening);
