@@ -66,12 +66,15 @@ fn has_portal() -> bool {
         || std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|dir| Path::new(&dir).join("bus").exists())
 }
 
+/// Ends of the names of model files, indices of shards (`.json`) among them.
+const MODEL_FILES: &[&str] = &["safetensors", "onnx", "pt", "pth", "th", "bin", "npz", "npy", "gguf", "json"];
+
 const fn filters(purpose: PathPurpose) -> &'static [(&'static str, &'static [&'static str])] {
     match purpose {
-        PathPurpose::OpenModel => &[("Models", &["safetensors"]), ("All files", &["*"])],
+        PathPurpose::OpenModel => &[("Models", MODEL_FILES), ("All files", &["*"])],
         PathPurpose::OpenData => &[("Data sets", &["npz", "gz", "idx3-ubyte"]), ("All files", &["*"])],
         PathPurpose::OpenPlan => &[("Plans", &["json", "toml"])],
         PathPurpose::SavePlan => &[("Plan", &["json", "toml"])],
-        PathPurpose::Export => &[("safetensors", &["safetensors"])],
+        PathPurpose::Export => &[("safetensors", &["safetensors"]), ("PyTorch", &["pth", "pt"]), ("NumPy", &["npz"])],
     }
 }
