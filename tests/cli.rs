@@ -138,6 +138,19 @@ fn eval_measures_the_same_on_any_number_of_threads() {
 }
 
 #[test]
+fn two_models_are_compared_without_labels() {
+    let bench = Bench::new(Architecture::Mlp300100);
+    let path = bench.path("unlabelled.npz");
+    let data = path.display();
+    let x = Tensor::from_f32(vec![3, 1, 28, 28], (0..3 * 784).map(|i| (i % 7) as f32).collect()).unwrap();
+    npz::write(&path, &[("x", x)]).unwrap();
+    let model = bench.model.display();
+    assert!(refusal(&format!("eval {model} --data {data}")).contains("--reference"));
+    let same = json(&format!("eval {model} --data {data} --reference {model}"));
+    assert_eq!((&same["n"], &same["argmax_agreement"], &same["max_abs_diff"]), (&3.into(), &1.0.into(), &0.0.into()));
+}
+
+#[test]
 fn flags_and_their_saved_plan_give_the_same_file_on_any_number_of_threads() {
     let bench = Bench::new(Architecture::LeNet5);
     let at = |name: &str| bench.path(name).display().to_string();

@@ -31,6 +31,10 @@ pub enum Tab {
     Channels,
     /// The weights themselves as an image.
     Weights,
+    /// Examples of the open data as the model gets them.
+    Data,
+    /// What the opened file is.
+    Model,
 }
 
 /// Parts of the window that are laid over it.

@@ -265,6 +265,7 @@ fn extent_of(dim: &Dim) -> Option<Extent> {
     match dim {
         Dim::Known(n) => Some(Extent::Known(*n)),
         Dim::Symbol(name) => Some(Extent::Symbol(name.to_string())),
+        Dim::Derived(extent) => Some(Extent::Symbol(extent.to_string())),
         Dim::Unknown => None,
     }
 }

@@ -52,6 +52,50 @@ impl DType {
         matches!(self, Self::F8E4M3 | Self::F8E5M2 | Self::F16 | Self::BF16 | Self::F32 | Self::F64)
     }
 
+    /// The element type of an ONNX `TensorProto.DataType`, as `Cast` and others name it; none for strings,
+    /// complex numbers and narrow types without a counterpart.
+    pub const fn from_onnx(number: i64) -> Option<Self> {
+        Some(match number {
+            1 => Self::F32,
+            2 => Self::U8,
+            3 => Self::I8,
+            4 => Self::U16,
+            5 => Self::I16,
+            6 => Self::I32,
+            7 => Self::I64,
+            9 => Self::Bool,
+            10 => Self::F16,
+            11 => Self::F64,
+            12 => Self::U32,
+            13 => Self::U64,
+            16 => Self::BF16,
+            17 => Self::F8E4M3,
+            19 => Self::F8E5M2,
+            _ => return None,
+        })
+    }
+
+    /// The ONNX `TensorProto.DataType` of this type.
+    pub const fn to_onnx(self) -> i32 {
+        match self {
+            Self::F32 => 1,
+            Self::U8 => 2,
+            Self::I8 => 3,
+            Self::U16 => 4,
+            Self::I16 => 5,
+            Self::I32 => 6,
+            Self::I64 => 7,
+            Self::Bool => 9,
+            Self::F16 => 10,
+            Self::F64 => 11,
+            Self::U32 => 12,
+            Self::U64 => 13,
+            Self::BF16 => 16,
+            Self::F8E4M3 => 17,
+            Self::F8E5M2 => 19,
+        }
+    }
+
     /// Lower-case name as shown to people and printed in reports.
     pub const fn name(self) -> &'static str {
         match self {

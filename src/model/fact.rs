@@ -1,4 +1,4 @@
-use super::{DType, Tensor};
+use super::{DType, Extent, Tensor};
 use std::sync::Arc;
 
 /// One axis of a shape.
@@ -8,6 +8,8 @@ pub enum Dim {
     Known(usize),
     /// A named extent that is fixed only when inputs are given, such as `batch`.
     Symbol(Arc<str>),
+    /// An extent that follows from named ones, such as `(h + 1)/2`.
+    Derived(Arc<Extent>),
     /// An extent that could not be derived.
     Unknown,
 }
@@ -38,6 +40,7 @@ impl std::fmt::Display for Dim {
         match self {
             Self::Known(n) => write!(f, "{n}"),
             Self::Symbol(s) => f.write_str(s),
+            Self::Derived(extent) => extent.fmt(f),
             Self::Unknown => f.write_str("?"),
         }
     }

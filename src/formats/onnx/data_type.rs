@@ -1,7 +1,5 @@
 use crate::model::DType;
 
-pub const FLOAT16: i32 = 10;
-pub const BFLOAT16: i32 = 16;
 pub const UINT4: i32 = 21;
 pub const INT4: i32 = 22;
 pub const UINT2: i32 = 25;
@@ -11,45 +9,10 @@ pub const INT2: i32 = 26;
 ///
 /// Integers of 4 and 2 bits are held as bytes, one per element.
 pub const fn dtype_of(data_type: i32) -> Option<DType> {
-    Some(match data_type {
-        1 => DType::F32,
-        2 | UINT4 | UINT2 => DType::U8,
-        3 | INT4 | INT2 => DType::I8,
-        4 => DType::U16,
-        5 => DType::I16,
-        6 => DType::I32,
-        7 => DType::I64,
-        9 => DType::Bool,
-        FLOAT16 => DType::F16,
-        11 => DType::F64,
-        12 => DType::U32,
-        13 => DType::U64,
-        BFLOAT16 => DType::BF16,
-        17 => DType::F8E4M3,
-        19 => DType::F8E5M2,
-        _ => return None,
-    })
-}
-
-/// The ONNX data type of an element type.
-#[expect(dead_code, reason = "for the writer")]
-pub const fn of_dtype(dtype: DType) -> i32 {
-    match dtype {
-        DType::F32 => 1,
-        DType::U8 => 2,
-        DType::I8 => 3,
-        DType::U16 => 4,
-        DType::I16 => 5,
-        DType::I32 => 6,
-        DType::I64 => 7,
-        DType::Bool => 9,
-        DType::F16 => FLOAT16,
-        DType::F64 => 11,
-        DType::U32 => 12,
-        DType::U64 => 13,
-        DType::BF16 => BFLOAT16,
-        DType::F8E4M3 => 17,
-        DType::F8E5M2 => 19,
+    match data_type {
+        UINT4 | UINT2 => Some(DType::U8),
+        INT4 | INT2 => Some(DType::I8),
+        other => DType::from_onnx(other as i64),
     }
 }
 

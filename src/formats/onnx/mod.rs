@@ -20,7 +20,7 @@ mod tensor;
 mod upgrade;
 mod wire;
 
-pub use read::{read, read_with};
+pub use read::{read, read_tensor, read_with};
 
 /// Whether the outermost fields are those of an ONNX model: known numbers, a graph, nothing behind.
 pub(super) fn looks_like_a_model(bytes: &[u8]) -> bool {

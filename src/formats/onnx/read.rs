@@ -1,10 +1,11 @@
 use super::convert::Converter;
 use super::external::Companions;
 use super::function::{Functions, default_opset};
-use super::proto::{ModelProto, StringStringEntryProto};
+use super::proto::{ModelProto, StringStringEntryProto, TensorProto};
+use super::tensor::{Decoded, decode};
 use super::upgrade;
 use crate::formats::FormatError;
-use crate::model::{Model, Origin, Package, Source, check_structure, infer_facts};
+use crate::model::{Model, Origin, Package, Source, Tensor, check_structure, infer_facts};
 use bytes::Bytes;
 use indexmap::IndexMap;
 use prost::Message as _;
@@ -31,6 +32,19 @@ pub fn read(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
 /// As [`read`].
 pub fn read_with(bytes: &Bytes, path: &Path, known: IndexMap<String, Bytes>) -> Result<Model, FormatError> {
     parse(bytes, path, known).map_err(|problem| FormatError::Onnx { problem, path: path.to_owned() })
+}
+
+/// Reads one tensor from a file of its own, as the ONNX test data has them; returns its name with it.
+///
+/// # Errors
+/// [`FormatError::Onnx`] if it is not a tensor, or one of an element type that cannot be held.
+pub fn read_tensor(bytes: &Bytes, path: &Path) -> Result<(String, Tensor), FormatError> {
+    let invalid = |problem: String| FormatError::Onnx { problem, path: path.to_owned() };
+    let proto = TensorProto::decode(bytes.clone()).map_err(|e| invalid(sentence(&e.to_string())))?;
+    match decode(&proto, &mut Companions::new(path, IndexMap::new())).map_err(invalid)? {
+        Decoded::Tensor(tensor) => Ok((proto.name().to_owned(), tensor)),
+        Decoded::Opaque(kind) => Err(invalid(format!("it is {kind}, which cannot be held"))),
+    }
 }
 
 fn parse(bytes: &Bytes, path: &Path, known: IndexMap<String, Bytes>) -> Result<Model, String> {

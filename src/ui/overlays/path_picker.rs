@@ -54,6 +54,9 @@ impl PickerState {
     }
 }
 
+/// Points that the folder takes, full or empty, so that the buttons below never move.
+const LISTING: f32 = 260.0;
+
 /// A dialog of our own for systems without one: a path to type, and the folder it points into.
 pub fn path_picker(ui: &mut Ui, purpose: PathPurpose, state: &mut PickerState, scene: &mut Scene<'_>) {
     ui.set_width(560.0);
@@ -160,25 +163,30 @@ fn problem(purpose: PathPurpose, state: &PickerState) -> Option<String> {
 }
 
 fn listing(ui: &mut Ui, state: &mut PickerState, scene: &Scene<'_>) {
-    let Some(found) = &state.found else { return };
     ui.add_space(4.0);
+    let Some(found) = &state.found else {
+        ui.allocate_space(egui::vec2(ui.available_width(), LISTING));
+        return;
+    };
     let mut go = None;
-    ScrollArea::vertical().max_height(260.0).min_scrolled_height(160.0).auto_shrink([false, true]).show(ui, |ui| {
-        ui.spacing_mut().item_spacing.y = 0.0;
-        if let Some(parent) = found.folder.parent().filter(|p| !p.as_os_str().is_empty())
-            && ui.add(Button::new("‹ up").frame_when_inactive(false)).clicked()
-        {
-            go = Some(format!("{}{MAIN_SEPARATOR}", parent.display()));
-        }
-        for entry in &found.entries {
-            let text = if entry.is_folder { format!("{}/", entry.name) } else { entry.name.clone() };
-            let colour = if entry.is_folder { scene.t.dim } else { scene.t.text };
-            if ui.add(Button::new(RichText::new(text).color(colour)).frame_when_inactive(false)).clicked() {
-                let path = found.folder.join(&entry.name);
-                let end = if entry.is_folder { MAIN_SEPARATOR_STR } else { "" };
-                go = Some(format!("{}{end}", path.display()));
+    ui.allocate_ui(egui::vec2(ui.available_width(), LISTING), |ui| {
+        ScrollArea::vertical().max_height(LISTING).auto_shrink(false).show(ui, |ui| {
+            ui.spacing_mut().item_spacing.y = 0.0;
+            if let Some(parent) = found.folder.parent().filter(|p| !p.as_os_str().is_empty())
+                && ui.add(Button::new("‹ up").frame_when_inactive(false)).clicked()
+            {
+                go = Some(format!("{}{MAIN_SEPARATOR}", parent.display()));
             }
-        }
+            for entry in &found.entries {
+                let text = if entry.is_folder { format!("{}/", entry.name) } else { entry.name.clone() };
+                let colour = if entry.is_folder { scene.t.dim } else { scene.t.text };
+                if ui.add(Button::new(RichText::new(text).color(colour)).frame_when_inactive(false)).clicked() {
+                    let path = found.folder.join(&entry.name);
+                    let end = if entry.is_folder { MAIN_SEPARATOR_STR } else { "" };
+                    go = Some(format!("{}{end}", path.display()));
+                }
+            }
+        });
     });
     if let Some(text) = go {
         state.text = text;
