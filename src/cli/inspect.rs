@@ -30,6 +30,7 @@ struct Report {
     /// Each node that cannot be run, and why.
     unsupported_nodes: Vec<NodeReport>,
     metadata: indexmap::IndexMap<String, String>,
+    notes: Vec<String>,
     #[serde(skip)]
     name: String,
 }
@@ -101,6 +102,7 @@ pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Outcome {
         unsupported_nodes: unsupported.into_iter().map(NodeReport::from).collect(),
         name: model.display_name(),
         metadata: model.metadata,
+        notes: model.origin.notes,
     };
     console.report(&report, text)
 }
@@ -179,6 +181,7 @@ fn text(report: &Report) -> Vec<String> {
         let ports = |ports: &[PortReport]| ports.iter().map(port_text).collect::<Vec<_>>().join(", ");
         lines.push(format!("{} \u{2192} {}", ports(&report.inputs), ports(&report.outputs)));
     }
+    lines.extend(report.notes.iter().cloned());
     lines.push(String::new());
     lines.extend(layer_table(&report.layers));
     let pinned = report.layers.iter().filter(|layer| !layer.prunable);

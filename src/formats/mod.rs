@@ -78,8 +78,12 @@ pub fn open_bytes(bytes: &Bytes, name: &Path) -> Result<Model, FormatError> {
     parse(bytes, name)
 }
 
-/// Writes a model as safetensors with its graph embedded. The target is replaced whole or not at all;
-/// a source that is still mapped stays valid, since its bytes live on until the mapping ends.
+/// Writes a model, its graph included. The end of the target's name tells the format: `.pt`, `.pth`, `.th` and
+/// `.bin` are PyTorch's, `.npz` is NumPy's, and anything else is safetensors. A model from a folder goes back
+/// into a folder of the same shards if the target's name is not that of a file.
+///
+/// The target is replaced whole or not at all; a source that is still mapped stays valid, since its bytes
+/// live on until the mapping ends.
 ///
 /// # Errors
 /// [`FormatError`] if the model does not fit the format or the target cannot be written.
@@ -100,6 +104,10 @@ pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
     match extension.as_deref() {
         Some("pt" | "pth" | "th" | "bin") => torch::stage(model, path),
         Some("npz") => npz::stage(model, path),
+        Some(read_only @ ("gguf" | "npy" | "json" | "h5")) => {
+            let problem = format!(".{read_only} files are not written; use .safetensors");
+            Err(FormatError::Unwritable { problem, path: path.to_owned() })
+        }
         _ => safetensors::stage(model, path),
     }
 }

@@ -69,16 +69,18 @@ fn has_portal() -> bool {
         || std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|dir| Path::new(&dir).join("bus").exists())
 }
 
+/// Ends of the names of model files, indices of shards (`.json`) among them.
+const MODEL_FILES: &[&str] = &["safetensors", "onnx", "pt", "pth", "th", "bin", "npz", "npy", "gguf", "json"];
+
 const fn filters(purpose: PathPurpose) -> &'static [(&'static str, &'static [&'static str])] {
     match purpose {
-        PathPurpose::OpenModel => &[
-            ("Models", &["onnx", "safetensors", "pt", "pth", "th", "bin", "npz", "npy", "gguf", "json"]),
-            ("All files", &["*"]),
-        ],
+        PathPurpose::OpenModel => &[("Models", MODEL_FILES), ("All files", &["*"])],
         PathPurpose::OpenData => &[("Data sets", &["npz", "csv", "gz", "idx3-ubyte", "bin"]), ("All files", &["*"])],
         PathPurpose::OpenDataFolder => &[],
         PathPurpose::OpenPlan => &[("Plans", &["json", "toml"])],
         PathPurpose::SavePlan => &[("Plan", &["json", "toml"])],
-        PathPurpose::Export => &[("Models", &["onnx", "safetensors", "pth", "npz"])],
+        PathPurpose::Export => {
+            &[("ONNX", &["onnx"]), ("safetensors", &["safetensors"]), ("PyTorch", &["pth", "pt"]), ("NumPy", &["npz"])]
+        }
     }
 }
