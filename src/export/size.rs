@@ -94,12 +94,13 @@ pub fn measure_sizes(model: &Model, cancelled: &mut dyn FnMut() -> bool) -> Resu
     measure_sizes_of(model, Path::new(&model.display_name()), cancelled)
 }
 
-/// As [`measure_sizes`], for a file that is to be called `path`.
+/// As [`measure_sizes`], in the format of a file at `path`.
 ///
 /// # Errors
 /// As [`measure_sizes`].
 pub fn measure_sizes_of(model: &Model, path: &Path, cancelled: &mut dyn FnMut() -> bool) -> Result<Sizes, ExportError> {
-    let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    // The opened file's name, so that the figures do not depend on what the new one is called.
+    let name = model.display_name();
     let pieces = formats::pieces(model, path)?;
     let dense = model.tensor_bytes();
     let mut sizes = Sizes { dense, bitmask: dense, csr: dense, best: dense, ..Sizes::default() };
