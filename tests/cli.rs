@@ -138,6 +138,19 @@ fn eval_measures_the_same_on_any_number_of_threads() {
 }
 
 #[test]
+fn two_models_are_compared_without_labels() {
+    let bench = Bench::new(Architecture::Mlp300100);
+    let path = bench.path("unlabelled.npz");
+    let data = path.display();
+    let x = Tensor::from_f32(vec![3, 1, 28, 28], (0..3 * 784).map(|i| (i % 7) as f32).collect()).unwrap();
+    npz::write(&path, &[("x", x)]).unwrap();
+    let model = bench.model.display();
+    assert!(refusal(&format!("eval {model} --data {data}")).contains("--reference"));
+    let same = json(&format!("eval {model} --data {data} --reference {model}"));
+    assert_eq!((&same["n"], &same["argmax_agreement"], &same["max_abs_diff"]), (&3.into(), &1.0.into(), &0.0.into()));
+}
+
+#[test]
 fn flags_and_their_saved_plan_give_the_same_file_on_any_number_of_threads() {
     let bench = Bench::new(Architecture::LeNet5);
     let at = |name: &str| bench.path(name).display().to_string();
@@ -292,9 +305,11 @@ fn hostile_models_get_one_line_from_every_command() {
     let whole = fs::read(&bench.model).unwrap();
     let mut long = whole.clone();
     long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    let empty_folder = bench.path("empty_folder");
+    fs::create_dir(&empty_folder).unwrap();
     let hostile = [
         bench.path("missing"),
-        bench.folder.path().to_owned(),
+        empty_folder,
         bench.write("empty", b""),
         bench.write("short", &whole[..5]),
         bench.write("cut_header", &whole[..60]),

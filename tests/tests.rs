@@ -5,13 +5,16 @@
 mod architecture;
 mod cli;
 mod execution;
+mod gguf_files;
 #[cfg(feature = "gui")]
 mod gui;
 mod hostile_files;
 mod kernels;
 mod onnx;
+mod recognized;
 mod roundtrip;
 mod sample_data;
 mod sample_models;
 mod torch_files;
 mod torch_masks;
+mod weight_files;

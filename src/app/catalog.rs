@@ -81,6 +81,13 @@ pub fn catalog() -> Vec<Entry> {
         ),
         entry(
             File,
+            "Open data folder…",
+            "",
+            Command::Choose(PathPurpose::OpenDataFolder),
+            "Choose a folder of examples: images in one sub-folder per class, CIFAR or IDX.",
+        ),
+        entry(
+            File,
             "Open sample",
             "",
             Command::OpenSample,
@@ -152,6 +159,20 @@ pub fn catalog() -> Vec<Entry> {
             "Ctrl+3",
             Command::ShowTab(Tab::Weights),
             "The weights of the focused layer as an image, with what the cut removes.",
+        ),
+        entry(
+            View,
+            "Data",
+            "Ctrl+4",
+            Command::ShowTab(Tab::Data),
+            "Examples of the open data, as the model gets them.",
+        ),
+        entry(
+            View,
+            "Model",
+            "Ctrl+5",
+            Command::ShowTab(Tab::Model),
+            "Format, producer, inputs and outputs, operators, and what cannot run.",
         ),
         group(entry(
             View,
@@ -277,7 +298,7 @@ impl Session {
         match command {
             Command::Undo => project.is_some_and(|p| p.history.can_undo()),
             Command::Redo => project.is_some_and(|p| p.history.can_redo()),
-            Command::Choose(PathPurpose::OpenModel | PathPurpose::OpenData) => true,
+            Command::Choose(PathPurpose::OpenModel | PathPurpose::OpenData | PathPurpose::OpenDataFolder) => true,
             Command::ApplyToSelection => self.selection().len() > 1,
             Command::CancelJobs => self.is_busy(),
             Command::ResetAll => project.is_some_and(|p| !p.plan().is_dense()),

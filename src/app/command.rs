@@ -15,6 +15,8 @@ pub enum PathPurpose {
     OpenData,
     /// Where to write the pruned model.
     Export,
+    /// Which folder of examples to measure on: images, CIFAR, IDX.
+    OpenDataFolder,
     /// Which plan to load.
     OpenPlan,
     /// Where to write the plan.
@@ -31,6 +33,10 @@ pub enum Tab {
     Channels,
     /// The weights themselves as an image.
     Weights,
+    /// Examples of the open data as the model gets them.
+    Data,
+    /// What the opened file is.
+    Model,
 }
 
 /// Parts of the window that are laid over it.

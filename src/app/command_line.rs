@@ -1,3 +1,4 @@
+use crate::formats::extension_in_kind;
 use crate::model::Layer;
 use crate::prune::{Criterion, Cut, Granularity, LayerPlan, Plan};
 use std::path::Path;
@@ -27,7 +28,7 @@ pub fn command_line(
         .collect();
     let (_, first) = changed.first()?;
     let model_text = quoted(&from_here(model));
-    let output = quoted(&format!("{}-pruned.safetensors", stem(model)));
+    let output = quoted(&format!("{}-pruned.{}", stem(model), extension_in_kind(model)));
     let same = |d: &LayerPlan| (d.granularity, d.criterion, d.cut) == (first.granularity, first.criterion, first.cut);
     if !changed.iter().all(|(_, d)| same(d)) {
         let plan_text = plan_file.map_or_else(|| format!("{}.plan.json", stem(model)), from_here);

@@ -31,7 +31,7 @@ pub use history::{History, Step, StepId, StepMetrics};
 pub use messages::{Message, Messages, Offer, Severity};
 pub use preview::{LayerPreview, Preview};
 pub use project::{Engine, Opened, Project, Thumbnail};
-pub use scoreboard::{Measured, Scoreboard};
+pub use scoreboard::{Fidelity, Measured, Scoreboard};
 pub use selection::{SelectMode, Selection};
 pub use session::{Effect, JobView, Session, View};
 pub use settings::{CountScale, LayoutSizes, Recent, Settings, ThemeChoice, storage_folder};

@@ -1,4 +1,4 @@
-use crate::eval::Evaluation;
+use crate::eval::{Agreement, Evaluation};
 use crate::exec::latency::Comparison;
 use crate::export::Sizes;
 
@@ -43,6 +43,17 @@ impl<T> Measured<T> {
     }
 }
 
+/// How near the plan's outputs are to the dense model's, for when there are no labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fidelity {
+    /// What was measured so far.
+    pub agreement: Agreement,
+    /// Examples in all.
+    pub total: usize,
+    /// Whether the inputs were examples; random numbers otherwise.
+    pub on_data: bool,
+}
+
 /// Dense against pruned.
 #[derive(Clone, Debug, Default)]
 pub struct Scoreboard {
@@ -50,6 +61,8 @@ pub struct Scoreboard {
     pub dense: Measured<Evaluation>,
     /// The plan on screen on the data set.
     pub pruned: Measured<Evaluation>,
+    /// Outputs of the plan on screen beside the dense model's, measured where there are no labels.
+    pub fidelity: Measured<Fidelity>,
     /// Latency of both, interleaved.
     pub latency: Measured<Comparison>,
     /// Stored sizes of the plan on screen.
@@ -66,6 +79,7 @@ impl Scoreboard {
 
     pub(super) const fn outdate_plan(&mut self) {
         self.pruned.outdate();
+        self.fidelity.outdate();
         self.latency.outdate();
         self.sizes.outdate();
     }

@@ -1,11 +1,12 @@
 use super::history::{StepId, StepMetrics};
 use super::messages::{Offer, Severity};
 use super::project::{Opened, Project};
+use super::scoreboard::Fidelity;
 use super::session::Session;
 use super::snapshot::Snapshot;
 use super::{figures, samples};
-use crate::data::{Dataset, Split};
-use crate::eval::{self, EvalError, EvalOptions, Evaluation};
+use crate::data::{DataError, Dataset, Split};
+use crate::eval::{self, Agreement, EvalError, EvalOptions, Evaluation, Probe};
 use crate::exec::latency::{self, Comparison, Repeats};
 use crate::exec::{Bound, ExecError};
 use crate::export::{self, ExportReport, Sizes};
@@ -20,9 +21,25 @@ pub(super) enum Report {
     Opened(Box<Opened>),
     Data(Dataset, Option<PathBuf>),
     Dense(Evaluation),
-    Pruned { ticket: u64, step: Option<StepId>, evaluation: Evaluation },
-    Sizes { ticket: u64, sizes: Sizes },
-    Latency { ticket: u64, comparison: Comparison },
+    Pruned {
+        ticket: u64,
+        step: Option<StepId>,
+        evaluation: Evaluation,
+    },
+    /// None if no inputs can be made up.
+    Fidelity {
+        ticket: u64,
+        settled: bool,
+        fidelity: Option<Fidelity>,
+    },
+    Sizes {
+        ticket: u64,
+        sizes: Sizes,
+    },
+    Latency {
+        ticket: u64,
+        comparison: Comparison,
+    },
     Exported(Box<ExportReport>),
     Plan(Plan, PathBuf),
     PlanSaved(PathBuf, Plan),
@@ -111,10 +128,11 @@ impl Session {
     pub(super) fn start_opening_data(&self, path: PathBuf) {
         let label = format!("Opening {}", name_of(&path));
         self.slots.data.submit(label, move |job| {
-            job.send(match Dataset::open(&path, Split::Test) {
-                Ok(data) => Report::Data(data, Some(path)),
-                Err(error) => Report::Failed(error.to_string()),
-            });
+            match Dataset::open_observed(&path, Split::Test, None, &|done, total| tell(job, done, total)) {
+                Ok(data) => job.send(Report::Data(data, Some(path))),
+                Err(DataError::Cancelled) => {}
+                Err(error) => job.send(Report::Failed(error.to_string())),
+            }
         });
     }
 
@@ -147,7 +165,7 @@ impl Session {
     }
 
     fn start_measuring_dense(&self) {
-        let (Some(project), Some(data)) = (&self.project, &self.data) else { return };
+        let (Some(project), Some(data)) = (&self.project, self.labelled_data()) else { return };
         let Ok(engine) = &project.opened.engine else { return };
         let (engine, data, model) = (Arc::clone(engine), data.clone(), Arc::clone(&project.opened.model));
         self.slots.dense.submit("Measuring the dense model", move |job| {
@@ -169,8 +187,8 @@ impl Session {
             return self.slots.pruned.cancel();
         }
         let step = (!project.is_dragging()).then(|| project.history.current());
-        if self.data.is_none() && step.is_some() {
-            self.start_measuring_latency();
+        if self.labelled_data().is_none() {
+            return self.start_measuring_fidelity(step.is_some());
         }
         if project.plan().is_dense() {
             self.slots.pruned.cancel();
@@ -185,6 +203,46 @@ impl Session {
             }
         }
         self.start_measuring_pruned(step);
+    }
+
+    /// The data, if accuracy can be measured on it.
+    pub(super) fn labelled_data(&self) -> Option<&Dataset> {
+        self.data.as_ref().filter(|data| data.labels().is_some())
+    }
+
+    /// Compares the outputs of the plan with the dense model's, on examples without labels or, where there
+    /// are none, on random numbers.
+    fn start_measuring_fidelity(&self, settled: bool) {
+        let Some(project) = &self.project else { return };
+        let Ok(engine) = &project.opened.engine else { return };
+        let (engine, data, opened) = (Arc::clone(engine), self.data.clone(), project.opened.clone());
+        let (plan, ticket) = (project.plan().clone(), self.ticket);
+        self.slots.pruned.submit("Comparing with the dense model", move |job| {
+            let bound = match bind(&opened, &plan, &engine.dense) {
+                Ok(bound) => bound,
+                Err(error) => return job.send(Report::Failed(error)),
+            };
+            let probe = data
+                .as_ref()
+                .map_or(Probe::Random { model: &opened.model, examples: RANDOM_EXAMPLES, seed: 0 }, |data| {
+                    Probe::Data { data, limit: usize::MAX }
+                });
+            let on_data = data.is_some();
+            let observe = &mut |agreement: &Agreement, total: usize| {
+                let fidelity = Some(Fidelity { agreement: *agreement, total, on_data });
+                job.send(Report::Fidelity { ticket, settled, fidelity });
+                tell(job, agreement.n as u64, total as u64)
+            };
+            let options = EvalOptions::for_model(&opened.model);
+            match eval::compare_observed(&engine.dense, &bound, &probe, &options, observe) {
+                Ok(_) | Err(EvalError::Cancelled) => {}
+                Err(error) if on_data => job.send(Report::Failed(error.to_string())),
+                Err(error) => {
+                    tracing::debug!("no comparison on random inputs: {error}");
+                    job.send(Report::Fidelity { ticket, settled, fidelity: None });
+                }
+            }
+        });
     }
 
     /// A plan that removes nothing needs no measurement of its own.
@@ -293,12 +351,24 @@ impl Session {
                 self.start_measuring_all();
             }
             Report::Dense(evaluation) => {
+                self.warn_near_chance(&evaluation);
                 self.scoreboard.dense.set(evaluation);
                 if self.project.as_ref().is_some_and(|p| p.plan().is_dense()) {
                     self.mirror_dense();
                 }
             }
             Report::Pruned { ticket, step, evaluation } => self.take_in_accuracy(ticket, step, evaluation),
+            Report::Fidelity { ticket, settled, fidelity } => {
+                let complete = fidelity.as_ref().is_none_or(|f| f.agreement.n == f.total);
+                if let Some(fidelity) = fidelity {
+                    self.scoreboard.fidelity.set(fidelity);
+                }
+                if ticket != self.ticket {
+                    self.scoreboard.fidelity.outdate();
+                } else if complete && settled {
+                    self.start_measuring_latency();
+                }
+            }
             Report::Sizes { ticket, sizes } => {
                 if ticket == self.ticket {
                     self.scoreboard.sizes.set(sizes);
@@ -375,6 +445,20 @@ impl Session {
         }
     }
 
+    /// An accuracy that guessing would reach usually means inputs that the model was not trained on.
+    fn warn_near_chance(&mut self, dense: &Evaluation) {
+        let classes = dense.per_class.iter().filter(|class| class.n > 0).count();
+        if dense.is_complete() && classes > 1 && dense.interval().0 <= 1.0 / classes as f64 {
+            let text = format!(
+                "The dense model is right in {} of {} examples, as guessing would be: check scale, mean, std and \
+                 layout in dataset.toml, and the order of the labels.",
+                figures::count(dense.correct1 as u64),
+                figures::count(dense.n as u64)
+            );
+            self.messages.say(Severity::Warning, text);
+        }
+    }
+
     fn take_in_accuracy(&mut self, ticket: u64, step: Option<StepId>, evaluation: Evaluation) {
         let complete = evaluation.is_complete();
         if let (true, Some(step), Some(data)) = (complete, step, &self.data) {
@@ -394,6 +478,9 @@ impl Session {
         }
     }
 }
+
+/// Random examples that outputs are compared on where there is no data.
+const RANDOM_EXAMPLES: usize = 64;
 
 /// Both at batch 1, in turn.
 fn compare_latency(

@@ -102,6 +102,9 @@ pub struct EvalArgs {
     /// Measure on this many examples, the classes in equal shares.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Compare the outputs with this model's instead; needs no labels.
+    #[arg(long, value_name = "MODEL")]
+    pub reference: Option<PathBuf>,
 }
 
 /// Arguments of `prune`.

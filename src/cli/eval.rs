@@ -5,12 +5,13 @@ use super::interrupt;
 use super::table::Table;
 use crate::app::figures;
 use crate::data::Dataset;
-use crate::eval::{self, EvalError, EvalOptions, Evaluation};
+use crate::eval::{self, Agreement, EvalError, EvalOptions, Evaluation, Probe};
 use crate::exec::{Bound, Program};
 use crate::formats;
 use crate::model::Model;
 use serde::Serialize;
 use std::path::Path;
+use std::time::Instant;
 
 /// An evaluation as `--json` prints it; shares are in 0..=1.
 #[derive(Serialize)]
@@ -65,10 +66,68 @@ pub(super) fn eval(args: &EvalArgs, console: &Console) -> Outcome {
     let model = formats::open(&args.model)?;
     let data = open_data(&args.data)?;
     let bound = bind(&model, &args.model)?;
+    if let Some(reference) = &args.reference {
+        return agreement(args, reference, (&model, &bound), &data, console);
+    }
     let evaluation = evaluate(&bound, &model, &data, args.limit, console)?;
     let (name, part, n) = (model.display_name(), data.split().name(), figures::count(evaluation.n as u64));
     let title = format!("{name} on {} ({part}, {n} examples)", data.name());
     console.report(&Report::new(&evaluation, title), text)
+}
+
+/// How near two models' outputs are, as `--json` prints it.
+#[derive(Serialize)]
+struct AgreementReport {
+    #[serde(flatten)]
+    agreement: Agreement,
+    seconds: f64,
+    #[serde(skip)]
+    title: String,
+}
+
+/// Compares the outputs of two models on examples that need no labels.
+fn agreement(
+    args: &EvalArgs,
+    reference: &Path,
+    (model, bound): (&Model, &Bound),
+    data: &Dataset,
+    console: &Console,
+) -> Outcome {
+    let dense = formats::open(reference)?;
+    let expected = bind(&dense, reference)?;
+    let start = Instant::now();
+    let limit = args.limit.unwrap_or(usize::MAX);
+    let bar = console.progress("comparing", limit.min(data.len()) as u64);
+    let options = EvalOptions::for_model(model);
+    let probe = Probe::Data { data, limit };
+    let outcome = eval::compare_observed(&expected, bound, &probe, &options, &mut |so_far, _| {
+        bar.set_position(so_far.n as u64);
+        interrupt::check()
+    });
+    bar.finish_and_clear();
+    let agreement = match outcome {
+        Err(EvalError::Cancelled) => return Err(Interrupted.into()),
+        other => other.at(data.path())?,
+    };
+    let n = figures::count(agreement.n as u64);
+    let title = format!("{} beside {} on {} ({n} examples)", model.display_name(), dense.display_name(), data.name());
+    let report = AgreementReport { agreement, seconds: start.elapsed().as_secs_f64(), title };
+    console.report(&report, agreement_text)
+}
+
+fn agreement_text(report: &AgreementReport) -> Vec<String> {
+    let AgreementReport { agreement, seconds, title } = report;
+    let mut lines = vec![title.clone(), String::new()];
+    if agreement.rows > 0 {
+        lines.push(format!("  same answer         {}", figures::percent(agreement.argmax_agreement, 2)));
+    }
+    lines.extend([
+        format!("  cosine              {:.6}", agreement.cosine),
+        format!("  largest difference  {}", figures::magnitude(agreement.max_abs_diff)),
+        format!("  relative to dense   {}", figures::magnitude(agreement.max_rel_diff)),
+        format!("  time                {}", figures::milliseconds(seconds * 1000.0)),
+    ]);
+    lines
 }
 
 pub(super) fn open_data(args: &DataArgs) -> anyhow::Result<Dataset> {

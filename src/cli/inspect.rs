@@ -30,8 +30,6 @@ struct Report {
     outputs: Vec<PortReport>,
     /// Operator types and how many nodes have them, most frequent first.
     ops: indexmap::IndexMap<String, usize>,
-    /// What was decided or left out on opening.
-    notes: Vec<String>,
     layers: Vec<LayerReport>,
     /// Whether the graph can be run here.
     runnable: bool,
@@ -40,6 +38,7 @@ struct Report {
     /// Each node that cannot be run, and why.
     unsupported_nodes: Vec<NodeReport>,
     metadata: indexmap::IndexMap<String, String>,
+    notes: Vec<String>,
     #[serde(skip)]
     name: String,
 }
@@ -110,7 +109,6 @@ pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Outcome {
         producer: model.origin.producer.clone(),
         opsets: model.origin.opsets.iter().cloned().map(|(domain, version)| OpsetReport { domain, version }).collect(),
         ops: model.graph.as_ref().map(count_ops).unwrap_or_default(),
-        notes: model.origin.notes.clone(),
         file_bytes: model.origin.file_bytes,
         params: model.parameter_count(),
         tensor_bytes: model.tensor_bytes(),
@@ -123,6 +121,7 @@ pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Outcome {
         unsupported_nodes: unsupported.into_iter().map(NodeReport::from).collect(),
         name: model.display_name(),
         metadata: model.metadata,
+        notes: model.origin.notes,
     };
     console.report(&report, text)
 }
@@ -224,7 +223,7 @@ fn text(report: &Report) -> Vec<String> {
         let ops = report.ops.iter().map(|(op, count)| format!("{count} {op}")).collect::<Vec<_>>();
         lines.push(format!("operators: {}", ops.join(", ")));
     }
-    lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
+    lines.extend(report.notes.iter().cloned());
     lines.push(String::new());
     lines.extend(layer_table(&report.layers));
     let pinned = report.layers.iter().filter(|layer| !layer.prunable);

@@ -267,7 +267,15 @@ impl Dataset {
         }
     }
 
-    fn range(&self, index: usize) -> std::ops::Range<usize> {
+    pub(super) fn examples(&self) -> &Examples {
+        &self.shared.examples
+    }
+
+    pub(super) fn affine(&self) -> &[Affine] {
+        &self.shared.affine
+    }
+
+    pub(super) fn range(&self, index: usize) -> std::ops::Range<usize> {
         let row = self.rows.as_ref().map_or(index, |rows| rows[index] as usize);
         let size = self.shared.example_len;
         row * size..(row + 1) * size

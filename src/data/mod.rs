@@ -49,11 +49,13 @@ pub mod npy;
 pub mod npz;
 mod open;
 mod order;
+mod picture;
 mod preprocess;
 mod table;
 
 pub use dataset::{Dataset, Examples, Split};
 pub use error::DataError;
+pub use picture::Picture;
 pub use preprocess::{Channels, Extent, Filter, Layout, Preprocess};
 
 use std::ops::ControlFlow;

@@ -5,6 +5,7 @@ use crate::model::{DType, Dim, Model, Tensor, Value};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde::Serialize;
+use std::ops::ControlFlow;
 
 /// How far the outputs of two models lie apart.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -16,7 +17,9 @@ pub struct Agreement {
     pub max_abs_diff: f64,
     /// `max_abs_diff` over the largest magnitude in the reference outputs.
     pub max_rel_diff: f64,
-    /// Share of rows of the first output whose highest score is at the same place.
+    /// Rows of scores compared; 0 if the first output is none, such as a map of pixels.
+    pub rows: usize,
+    /// Share of rows of the first output whose highest score is at the same place; 1 without rows.
     pub argmax_agreement: f64,
     /// Cosine of the angle between all outputs of the two, 1 where both are zero.
     pub cosine: f64,
@@ -53,13 +56,33 @@ pub fn compare<R: Runner + ?Sized>(
     probe: &Probe<'_>,
     options: &EvalOptions,
 ) -> Result<Agreement, EvalError> {
+    compare_observed(reference, other, probe, options, &mut |_, _| ControlFlow::Continue(()))
+}
+
+/// As [`compare`]; `observe` sees the result so far and the examples in all after each batch, and breaks
+/// to cancel.
+///
+/// # Errors
+/// As [`compare`]; [`EvalError::Cancelled`] if `observe` broke.
+pub fn compare_observed<R: Runner + ?Sized>(
+    reference: &R,
+    other: &R,
+    probe: &Probe<'_>,
+    options: &EvalOptions,
+    observe: &mut dyn FnMut(&Agreement, usize) -> ControlFlow<()>,
+) -> Result<Agreement, EvalError> {
     let mut sums = Sums::default();
+    let mut tell = |sums: &Sums, total| match observe(&sums.finish(), total) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(EvalError::Cancelled),
+    };
     match probe {
         Probe::Data { data, limit } => {
             let mut order = data.stratified_order(0);
             order.truncate(*limit);
             for indices in order.chunks(options.batch.max(1)) {
                 sums.add(reference, other, &[data.batch(indices)], indices.len())?;
+                tell(&sums, order.len())?;
             }
         }
         Probe::Random { model, examples, seed } => {
@@ -71,6 +94,7 @@ pub fn compare<R: Runner + ?Sized>(
                 let tensors = inputs.iter().map(|v| random_input(v, n, &mut rng)).collect::<Result<Vec<_>, _>>()?;
                 sums.add(reference, other, &tensors, n)?;
                 left -= n;
+                tell(&sums, *examples)?;
             }
         }
     }
@@ -107,7 +131,7 @@ impl Sums {
             }
             let (x, y) = (a.to_f32(), b.to_f32());
             self.add_values(&x, &y);
-            if let (0, Some(&width)) = (index, a.shape().get(1).filter(|&&width| width > 0)) {
+            if let (0, Some(width)) = (index, row_of_scores(a.shape())) {
                 let rows = x.chunks_exact(width).zip(y.chunks_exact(width));
                 self.rows += rows.len();
                 self.agreeing += rows.filter(|(x, y)| argmax(x) == argmax(y)).count();
@@ -131,18 +155,27 @@ impl Sums {
         }
     }
 
-    fn finish(self) -> Agreement {
+    fn finish(&self) -> Agreement {
         let norm = (self.squares[0] * self.squares[1]).sqrt();
         Agreement {
             n: self.n,
             max_abs_diff: self.max_abs_diff,
             max_rel_diff: if self.max_abs_diff == 0.0 { 0.0 } else { self.max_abs_diff / self.largest },
+            rows: self.rows,
             argmax_agreement: if self.rows == 0 { 1.0 } else { self.agreeing as f64 / self.rows as f64 },
             cosine: match (norm > 0.0, self.squares == [0.0; 2]) {
                 (true, _) => (self.dot / norm).clamp(-1.0, 1.0),
                 (false, both_zero) => f64::from(u8::from(both_zero)),
             },
         }
+    }
+}
+
+/// Scores per example, if the shape is [n, scores] or the same with trailing axes of extent 1.
+fn row_of_scores(shape: &[usize]) -> Option<usize> {
+    match shape {
+        [_, scores, rest @ ..] if *scores > 1 && rest.iter().all(|&d| d == 1) => Some(*scores),
+        _ => None,
     }
 }
 

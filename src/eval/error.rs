@@ -2,7 +2,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// The dataset has inputs only.
-    #[error("the dataset has no labels, so accuracy cannot be measured")]
+    #[error("the dataset has no labels; compare with another model instead (`eval --reference MODEL`)")]
     NoLabels,
     /// The dataset has nothing in it.
     #[error("the dataset has no examples")]

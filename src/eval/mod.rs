@@ -11,7 +11,7 @@ mod logits;
 mod options;
 mod runner;
 
-pub use compare::{Agreement, Probe, compare};
+pub use compare::{Agreement, Probe, compare, compare_observed};
 pub use error::EvalError;
 pub use evaluate::evaluate;
 pub use evaluation::{ClassAccuracy, Evaluation, wilson};

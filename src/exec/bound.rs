@@ -1,7 +1,7 @@
 use super::error::ExecError;
 use super::fuse::Step;
 use super::ops::{Fusion, Inputs, Kernel, Pass, Stage};
-use super::program::{Program, Source};
+use super::program::{Held, Program, Source};
 use super::{BatchNormMode, convert};
 use crate::model::{Model, Tensor};
 use candle_core::Tensor as CandleTensor;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Bound {
     program: Program,
-    constants: Vec<Tensor>,
+    constants: Vec<Held>,
     ready: Vec<Arc<Ready>>,
 }
 
@@ -32,7 +32,7 @@ impl std::fmt::Debug for Bound {
 
 impl Bound {
     pub(super) fn new(program: &Program, model: &Model) -> Result<Self, ExecError> {
-        let constants = program.resolve(model)?;
+        let constants = program.resolve(model, None)?;
         let ready = program
             .0
             .steps
@@ -48,8 +48,8 @@ impl Bound {
     /// # Errors
     /// As [`Program::bind`].
     pub fn rebind(&self, model: &Model) -> Result<Self, ExecError> {
-        let constants = self.program.resolve(model)?;
-        let unchanged: Vec<bool> = constants.iter().zip(&self.constants).map(|(a, b)| same_bytes(a, b)).collect();
+        let constants = self.program.resolve(model, Some(&self.constants))?;
+        let unchanged: Vec<bool> = constants.iter().zip(&self.constants).map(|(a, b)| a.is_same(b)).collect();
         let ready = self
             .program
             .0
@@ -78,14 +78,14 @@ impl Bound {
         (shared, self.ready.len())
     }
 
-    /// Evaluates the graph. Floating-point results are f32.
+    /// Evaluates the graph; results have the element types that the graph declares.
     ///
     /// # Errors
     /// [`ExecError::InputCount`], [`ExecError::InputShape`] or [`ExecError::InputType`] if the inputs do
     /// not fit the graph; [`ExecError::Node`] if a node fails on them.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ExecError> {
         let outputs = self.run_candle(&self.program.convert(inputs)?)?;
-        outputs.iter().map(convert::from_candle).collect()
+        outputs.iter().zip(&self.program.0.output_types).map(|(t, dtype)| convert::from_candle(t, *dtype)).collect()
     }
 
     /// As [`Bound::run`], on Candle tensors: f32 for floats, i64 for integers, u8 for booleans.
@@ -95,8 +95,12 @@ impl Bound {
     pub fn run_candle(&self, inputs: &[CandleTensor]) -> Result<Vec<CandleTensor>, ExecError> {
         let mut slots = self.program.slots_with(inputs)?;
         for (step, ready) in self.program.0.steps.iter().zip(&self.ready) {
-            let result = self.run_step(step, ready, &slots)?;
-            slots[step.output] = Some(result);
+            let results = self.run_step(step, ready, &slots)?;
+            for (slot, result) in step.outputs.iter().zip(results) {
+                if let Some(slot) = slot {
+                    slots[*slot] = Some(result);
+                }
+            }
             for &slot in &step.frees {
                 slots[slot] = None;
             }
@@ -108,13 +112,18 @@ impl Bound {
             .zip(&self.program.0.outputs)
             .map(|(source, port)| match source {
                 Source::Slot(slot) => slots[*slot].clone().ok_or_else(|| ExecError::MissingTensor(port.name.clone())),
-                Source::Constant(index) => Ok(convert::to_candle(&self.constants[*index])?),
+                Source::Constant(index) => Ok(self.constants[*index].to_candle()?),
                 Source::Absent => Err(ExecError::MissingTensor(port.name.clone())),
             })
             .collect()
     }
 
-    fn run_step(&self, step: &Step, ready: &Ready, slots: &[Option<CandleTensor>]) -> Result<CandleTensor, ExecError> {
+    fn run_step(
+        &self,
+        step: &Step,
+        ready: &Ready,
+        slots: &[Option<CandleTensor>],
+    ) -> Result<Vec<CandleTensor>, ExecError> {
         let call = &self.program.0.calls[step.call];
         let read = |source: &Source| match source {
             Source::Slot(slot) => slots[*slot].clone(),
@@ -134,17 +143,14 @@ impl Bound {
             }
         };
         outputs
-            .and_then(|outputs| match outputs.into_iter().next() {
-                Some(output) => Ok(output),
-                None => candle_core::bail!("it computed nothing"),
+            .and_then(|outputs| {
+                if outputs.len() < step.outputs.len() {
+                    candle_core::bail!("it computed {} results, not {}", outputs.len(), step.outputs.len());
+                }
+                Ok(outputs)
             })
             .map_err(|e| call.failed(e))
     }
-}
-
-fn same_bytes(a: &Tensor, b: &Tensor) -> bool {
-    let (x, y) = (a.bytes(), b.bytes());
-    a.dtype() == b.dtype() && a.shape() == b.shape() && x.as_ptr() == y.as_ptr() && x.len() == y.len()
 }
 
 /// Indices of the constants that a step and its fused calls read.
@@ -156,10 +162,10 @@ fn constants_of<'a>(program: &'a Program, step: &'a Step) -> impl Iterator<Item 
     })
 }
 
-fn prepare(program: &Program, step: &Step, constants: &[Tensor]) -> Result<Ready, ExecError> {
+fn prepare(program: &Program, step: &Step, constants: &[Held]) -> Result<Ready, ExecError> {
     let held = |call: usize| -> Result<Vec<Option<CandleTensor>>, ExecError> {
         let convert = |input: &Source| match input {
-            Source::Constant(index) => convert::to_candle(&constants[*index]).map(Some),
+            Source::Constant(index) => constants[*index].to_candle().map(Some),
             _ => Ok(None),
         };
         let call = &program.0.calls[call];

@@ -1,8 +1,9 @@
 //! Tensors of the model floor to Candle tensors and back.
 
 use super::ExecError;
+use super::ops::types::Values;
 use crate::model::{DType, Tensor, TensorError};
-use candle_core::{DType as CandleType, Device, Tensor as CandleTensor};
+use candle_core::{Device, Tensor as CandleTensor};
 use float8::{F8E4M3, F8E5M2};
 use half::{bf16, f16};
 
@@ -16,16 +17,27 @@ pub fn to_candle(tensor: &Tensor) -> candle_core::Result<CandleTensor> {
     }
 }
 
-/// f32 and i64 as they are, u8 as booleans, everything else as f32.
-pub fn from_candle(tensor: &CandleTensor) -> Result<Tensor, ExecError> {
+/// The values in `dtype`: integers wrapped around, floats rounded.
+pub fn from_candle(tensor: &CandleTensor, dtype: DType) -> Result<Tensor, ExecError> {
     let shape = tensor.dims().to_vec();
-    let flat = tensor.flatten_all()?;
-    Ok(match tensor.dtype() {
-        CandleType::I64 => Tensor::from_i64(shape, &flat.to_vec1::<i64>()?)?,
-        CandleType::U8 => Tensor::new(DType::Bool, shape, flat.to_vec1::<u8>()?.into())?,
-        CandleType::F32 => Tensor::from_f32(shape, flat.to_vec1::<f32>()?)?,
-        _ => Tensor::from_f32(shape, flat.to_dtype(CandleType::F32)?.to_vec1::<f32>()?)?,
+    Ok(match Values::of(tensor)? {
+        Values::F32(values) => in_dtype(dtype, shape, values)?,
+        Values::I64(values) => integers_in_dtype(dtype, shape, &values)?,
+        Values::U8(values) => Tensor::new(DType::Bool, shape, values.into())?,
     })
+}
+
+fn integers_in_dtype(dtype: DType, shape: Vec<usize>, values: &[i64]) -> Result<Tensor, TensorError> {
+    let size = match dtype {
+        DType::I8 | DType::U8 => 1,
+        DType::I16 | DType::U16 => 2,
+        DType::I32 | DType::U32 => 4,
+        DType::U64 => 8,
+        _ => return Tensor::from_i64(shape, values),
+    };
+    // Little-endian, so the low bytes are the number wrapped around.
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes().into_iter().take(size)).collect();
+    Tensor::new(dtype, shape, bytes.into())
 }
 
 /// f32 values rounded to the float type `dtype`; other types stay f32.

@@ -11,8 +11,8 @@ pub(super) struct Step {
     pub fused: Vec<(Stage, usize)>,
     /// The tensor that a fused addition adds.
     pub residual: Option<Source>,
-    /// Slot of the result.
-    pub output: usize,
+    /// Slots of the results, those that somebody reads.
+    pub outputs: Vec<Option<usize>>,
     /// Slots read here for the last time.
     pub frees: Vec<usize>,
 }
@@ -28,15 +28,15 @@ pub(super) fn fuse(graph: &Graph, calls: &[Call], outputs: &[Source]) -> Vec<Ste
         if absorbed[index] {
             continue;
         }
-        let mut step =
-            Step { call: index, fused: Vec::new(), residual: None, output: calls[index].output, frees: Vec::new() };
+        let outputs = calls[index].outputs.clone();
+        let mut step = Step { call: index, fused: Vec::new(), residual: None, outputs, frees: Vec::new() };
         let mut last = index;
         if takes_only_constants(&calls[index]) {
             while let Some((stage, next, residual)) = next_stage(graph, calls, &readers, &absorbed, &step) {
                 absorbed[next] = true;
                 step.fused.push((stage, next));
                 step.residual = step.residual.or(residual);
-                step.output = calls[next].output;
+                step.outputs.clone_from(&calls[next].outputs);
                 last = last.max(next);
             }
         }
@@ -79,20 +79,22 @@ fn next_stage(
     absorbed: &[bool],
     step: &Step,
 ) -> Option<Next> {
-    let &[Some(next)] = &readers[step.output][..] else { return None };
+    let &[Some(output)] = &step.outputs[..] else { return None };
+    let &[Some(next)] = &readers[output][..] else { return None };
     let (head, call) = (&calls[step.call].operator, &calls[next]);
     let stage = call.operator.stage()?;
     let in_order = step.fused.last().is_none_or(|(previous, _)| *previous < stage);
-    if absorbed[next] || !in_order || !head.accepts(stage) {
+    let single = matches!(call.outputs[..], [Some(_)]);
+    if absorbed[next] || !single || !in_order || !head.accepts(stage) {
         return None;
     }
     if stage == Stage::Residual {
         let &[a, b] = &call.inputs[..] else { return None };
-        let other = if a == Source::Slot(step.output) { b } else { a };
+        let other = if a == Source::Slot(output) { b } else { a };
         let Source::Slot(other_slot) = other else { return None };
-        return same_shape(graph, step.output, other_slot).then_some((stage, next, Some(other)));
+        return same_shape(graph, output, other_slot).then_some((stage, next, Some(other)));
     }
-    let feeds_first = call.inputs.first() == Some(&Source::Slot(step.output));
+    let feeds_first = call.inputs.first() == Some(&Source::Slot(output));
     (feeds_first && takes_only_constants(call)).then_some((stage, next, None))
 }
 

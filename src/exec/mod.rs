@@ -12,6 +12,7 @@
 //! and mathematical libraries differ, only closeness is promised.
 
 mod bound;
+mod builder;
 mod convert;
 mod error;
 mod fuse;

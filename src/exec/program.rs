@@ -1,9 +1,10 @@
-use super::error::{ExecError, UnsupportedNode};
+use super::builder::{Folding, build_calls};
+use super::error::ExecError;
 use super::fuse::{Step, fuse};
 use super::kernels::parallel;
-use super::ops::{self, NodeContext, Operator};
+use super::ops::{BatchNormMode, Inputs, Operator, Pass};
 use super::{Bound, convert};
-use crate::model::{Attribute, Fact, Graph, Model, Tensor, ValueId};
+use crate::model::{DType, Fact, Model, Tensor, ValueId};
 use std::sync::Arc;
 
 /// A named input or output of a program.
@@ -31,8 +32,10 @@ pub(super) enum Source {
 pub(super) enum Constant {
     /// An initializer, by name, with its shape.
     Named(String, Vec<usize>),
-    /// The value of a `Constant` node.
+    /// A number that the graph itself carries.
     Inline(Tensor),
+    /// The result of a call on earlier constants.
+    Computed { call: Arc<Call>, output: usize },
 }
 
 /// A node with its operator built.
@@ -42,8 +45,8 @@ pub(super) struct Call {
     pub op: String,
     pub operator: Arc<dyn Operator>,
     pub inputs: Vec<Source>,
-    /// Slot of the first output.
-    pub output: usize,
+    /// Slots of the outputs, those that somebody reads.
+    pub outputs: Vec<Option<usize>>,
 }
 
 impl Call {
@@ -59,6 +62,8 @@ pub(super) struct Compiled {
     pub input_slots: Vec<usize>,
     pub outputs: Vec<Port>,
     pub output_sources: Vec<Source>,
+    /// Element type of each output.
+    pub output_types: Vec<DType>,
     pub constants: Vec<Constant>,
     pub calls: Vec<Call>,
     pub steps: Vec<Step>,
@@ -75,30 +80,29 @@ impl Program {
     /// # Errors
     /// [`ExecError::NoGraph`], or [`ExecError::Unsupported`] with every node that cannot run.
     pub fn compile(model: &Model) -> Result<Self, ExecError> {
+        Self::compile_with(model, Folding::All)
+    }
+
+    /// As [`Program::compile`], with a choice of what is computed once.
+    pub(super) fn compile_with(model: &Model, folding: Folding) -> Result<Self, ExecError> {
         let graph = model.graph.as_ref().ok_or(ExecError::NoGraph)?;
         parallel::keep_large_buffers();
-        let mut sources: Vec<Source> = (0..graph.values.len()).map(Source::Slot).collect();
-        let mut constants = Vec::new();
-        for (index, value) in graph.values.iter().enumerate() {
-            if let Some(tensor) = model.tensors.get(&value.name) {
-                sources[index] = Source::Constant(constants.len());
-                constants.push(Constant::Named(value.name.clone(), tensor.shape().to_vec()));
-            }
-        }
-        let calls = build_calls(model, graph, &mut sources, &mut constants)?;
+        let parts = build_calls(model, graph, folding)?;
         let port = |id: &ValueId| {
             let value = graph.value(*id);
             Port { name: value.name.clone(), fact: value.fact.clone() }
         };
-        let output_sources: Vec<Source> = graph.outputs.iter().map(|id| sources[id.0 as usize]).collect();
-        let steps = fuse(graph, &calls, &output_sources);
+        let output_sources: Vec<Source> = graph.outputs.iter().map(|id| parts.sources[id.0 as usize]).collect();
+        let type_of = |id: &ValueId| parts.types[id.0 as usize].unwrap_or(DType::F32);
+        let steps = fuse(graph, &parts.calls, &output_sources);
         Ok(Self(Arc::new(Compiled {
             inputs: graph.inputs.iter().map(port).collect(),
             input_slots: graph.inputs.iter().map(|id| id.0 as usize).collect(),
             outputs: graph.outputs.iter().map(port).collect(),
+            output_types: graph.outputs.iter().map(type_of).collect(),
             output_sources,
-            constants,
-            calls,
+            constants: parts.constants,
+            calls: parts.calls,
             steps,
             slots: graph.values.len(),
         })))
@@ -123,24 +127,41 @@ impl Program {
         Bound::new(self, model)
     }
 
-    /// The constants' tensors in `model`, in the order of [`Compiled::constants`].
-    pub(super) fn resolve(&self, model: &Model) -> Result<Vec<Tensor>, ExecError> {
-        let resolve = |constant: &Constant| match constant {
-            Constant::Inline(tensor) => Ok(tensor.clone()),
-            Constant::Named(name, shape) => {
-                let tensor = model.tensors.get(name).ok_or_else(|| ExecError::MissingTensor(name.clone()))?;
-                if tensor.shape() == shape {
-                    Ok(tensor.clone())
-                } else {
-                    Err(ExecError::ParameterShape {
-                        name: name.clone(),
-                        expected: shape.clone(),
-                        actual: tensor.shape().to_vec(),
-                    })
+    /// The constants in `model`, in the order of [`Compiled::constants`].
+    ///
+    /// Computed ones whose operands are those of `earlier` are taken from there.
+    pub(super) fn resolve(&self, model: &Model, earlier: Option<&[Held]>) -> Result<Vec<Held>, ExecError> {
+        let mut resolved: Vec<Held> = Vec::with_capacity(self.0.constants.len());
+        for (index, constant) in self.0.constants.iter().enumerate() {
+            let held = match constant {
+                Constant::Inline(tensor) => Held::Given(tensor.clone()),
+                Constant::Named(name, shape) => {
+                    let tensor = model.tensors.get(name).ok_or_else(|| ExecError::MissingTensor(name.clone()))?;
+                    if tensor.shape() != shape {
+                        return Err(ExecError::ParameterShape {
+                            name: name.clone(),
+                            expected: shape.clone(),
+                            actual: tensor.shape().to_vec(),
+                        });
+                    }
+                    Held::Given(tensor.clone())
                 }
-            }
-        };
-        self.0.constants.iter().map(resolve).collect()
+                Constant::Computed { call, output } => {
+                    let reads = || {
+                        call.inputs.iter().filter_map(|source| match source {
+                            Source::Constant(index) => Some(*index),
+                            _ => None,
+                        })
+                    };
+                    match earlier.filter(|earlier| reads().all(|i| earlier[i].is_same(&resolved[i]))) {
+                        Some(earlier) => earlier[index].clone(),
+                        None => Held::Computed(compute(call, *output, &resolved)?),
+                    }
+                }
+            };
+            resolved.push(held);
+        }
+        Ok(resolved)
     }
 
     /// Fills a slot table with checked inputs.
@@ -195,57 +216,48 @@ impl Port {
     }
 }
 
-fn build_calls(
-    model: &Model,
-    graph: &Graph,
-    sources: &mut [Source],
-    constants: &mut Vec<Constant>,
-) -> Result<Vec<Call>, ExecError> {
-    let mut calls = Vec::with_capacity(graph.nodes.len());
-    let mut unsupported = Vec::new();
-    for node in &graph.nodes {
-        let mut refuse = |reason: String| {
-            unsupported.push(UnsupportedNode { op: node.op.clone(), node: node.label().to_owned(), reason });
-        };
-        let Some(output) = node.output() else {
-            refuse("it has no output".to_owned());
-            continue;
-        };
-        if node.op == "Constant" {
-            match constant_value(&node.attributes) {
-                Some(tensor) => {
-                    sources[output.0 as usize] = Source::Constant(constants.len());
-                    constants.push(Constant::Inline(tensor));
-                }
-                None => refuse("its value is not a tensor or numbers".to_owned()),
-            }
-            continue;
-        }
-        match ops::build(&NodeContext { node, graph, model }) {
-            Ok(operator) => calls.push(Call {
-                label: node.label().to_owned(),
-                op: node.op.clone(),
-                operator,
-                inputs: node
-                    .inputs
-                    .iter()
-                    .map(|input| input.map_or(Source::Absent, |id| sources[id.0 as usize]))
-                    .collect(),
-                output: output.0 as usize,
-            }),
-            Err(reason) => refuse(reason),
-        }
-    }
-    if unsupported.is_empty() { Ok(calls) } else { Err(ExecError::Unsupported(unsupported)) }
+/// The value of a constant.
+#[derive(Clone, Debug)]
+pub(super) enum Held {
+    /// As the model or the graph carries it.
+    Given(Tensor),
+    /// As a call computed it.
+    Computed(candle_core::Tensor),
 }
 
-fn constant_value(attributes: &std::collections::BTreeMap<String, Attribute>) -> Option<Tensor> {
-    match attributes.iter().next()? {
-        (_, Attribute::Tensor(tensor)) => Some(tensor.clone()),
-        (_, Attribute::Int(value)) => Tensor::from_i64(Vec::new(), &[*value]).ok(),
-        (_, Attribute::Float(value)) => Tensor::from_f32(Vec::new(), vec![*value]).ok(),
-        (_, Attribute::Ints(values)) => Tensor::from_i64(vec![values.len()], values).ok(),
-        (_, Attribute::Floats(values)) => Tensor::from_f32(vec![values.len()], values.clone()).ok(),
-        _ => None,
+impl Held {
+    pub fn to_candle(&self) -> candle_core::Result<candle_core::Tensor> {
+        match self {
+            Self::Given(tensor) => convert::to_candle(tensor),
+            Self::Computed(tensor) => Ok(tensor.clone()),
+        }
     }
+
+    /// Whether both share their data.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Given(a), Self::Given(b)) => {
+                let (x, y) = (a.bytes(), b.bytes());
+                a.dtype() == b.dtype() && a.shape() == b.shape() && x.as_ptr() == y.as_ptr() && x.len() == y.len()
+            }
+            (Self::Computed(a), Self::Computed(b)) => a.id() == b.id(),
+            _ => false,
+        }
+    }
+}
+
+fn compute(call: &Call, output: usize, constants: &[Held]) -> Result<candle_core::Tensor, ExecError> {
+    let operand = |source: &Source| match source {
+        Source::Constant(index) => constants[*index].to_candle().map(Some),
+        _ => Ok(None),
+    };
+    let run = || {
+        let operands = call.inputs.iter().map(operand).collect::<candle_core::Result<Vec<_>>>()?;
+        let mut pass = Pass { batch_norm: BatchNormMode::Running, ..Pass::default() };
+        match call.operator.forward(&Inputs(&operands), &mut pass)?.into_iter().nth(output) {
+            Some(result) => result.contiguous(),
+            None => candle_core::bail!("it has no result {output}"),
+        }
+    };
+    run().map_err(|e| call.failed(e))
 }

@@ -1,8 +1,9 @@
+use super::builder::Folding;
 use super::convert;
 use super::error::ExecError;
 use super::kernels::{custom, parallel};
 use super::ops::{BatchNormMode, Inputs, Pass, Record};
-use super::program::{Constant, Program, Source};
+use super::program::{Constant, Held as Value, Program, Source};
 use crate::model::Model;
 use candle_core::{Tensor, TensorId, Var};
 use std::collections::HashMap;
@@ -40,7 +41,7 @@ impl Gradients {
 #[derive(Debug)]
 struct Recorded {
     operands: Vec<Option<Tensor>>,
-    output: Tensor,
+    outputs: Vec<Tensor>,
     saved: Vec<Vec<f32>>,
 }
 
@@ -81,27 +82,13 @@ impl TrainProgram {
     /// # Errors
     /// As [`Program::compile`].
     pub fn new(model: &Model) -> Result<Self, ExecError> {
-        let program = Program::compile(model)?;
-        let tensors = program.resolve(model)?;
-        let mut roles = vec![Role::Fixed; tensors.len()];
-        for call in &program.0.calls {
-            for (position, input) in call.inputs.iter().enumerate() {
-                let Source::Constant(index) = *input else { continue };
-                let tensor = &tensors[index];
-                if !tensor.dtype().is_float() || matches!(program.0.constants[index], Constant::Inline(_)) {
-                    continue;
-                }
-                if call.operator.trains(position, tensor.shape()) {
-                    roles[index] = Role::Parameter;
-                } else if call.operator.is_running(position) {
-                    roles[index] = Role::Running;
-                }
-            }
-        }
+        let program = Program::compile_with(model, Folding::WithoutParameters)?;
+        let tensors = program.resolve(model, None)?;
+        let roles = roles(&program, &tensors);
         let mut parameters = Vec::new();
         let mut held = Vec::with_capacity(tensors.len());
         for (index, (tensor, role)) in tensors.iter().zip(&roles).enumerate() {
-            let value = convert::to_candle(tensor)?;
+            let value = tensor.to_candle()?;
             held.push(match (role, &program.0.constants[index]) {
                 (Role::Parameter, Constant::Named(name, _)) => {
                     parameters.push(Parameter { name: name.clone(), var: Var::from_tensor(&value)? });
@@ -152,17 +139,22 @@ impl TrainProgram {
             let operands: Vec<Option<Tensor>> = call.inputs.iter().map(|s| self.read(*s, &slots)).collect();
             let mut pass = Pass { batch_norm, ..Pass::default() };
             let outputs = call.operator.forward(&Inputs(&operands), &mut pass).map_err(|e| call.failed(e))?;
-            let Some(output) = outputs.into_iter().next() else {
+            if outputs.len() < call.outputs.len() {
                 return Err(ExecError::MissingTensor(call.label.clone()));
-            };
-            slots[call.output] = Some(output.clone());
-            wanted[call.output] = call.inputs.iter().any(|s| self.wants(*s, &wanted));
+            }
+            let reached = call.inputs.iter().any(|s| self.wants(*s, &wanted));
+            for (slot, output) in call.outputs.iter().zip(&outputs) {
+                if let Some(slot) = slot {
+                    slots[*slot] = Some(output.clone());
+                    wanted[*slot] = reached && output.dtype().is_float();
+                }
+            }
             for (position, value) in pass.updates {
                 if let Some(Source::Constant(index)) = call.inputs.get(position) {
                     self.held[*index] = Held::Running(value);
                 }
             }
-            calls.push(Recorded { operands, output, saved: pass.saved });
+            calls.push(Recorded { operands, outputs, saved: pass.saved });
         }
         let mut roots = Vec::with_capacity(compiled.outputs.len());
         for (source, port) in compiled.output_sources.iter().zip(&compiled.outputs) {
@@ -194,15 +186,29 @@ impl TrainProgram {
             }
         }
         for call in compiled.calls.iter().rev() {
-            let Some(Recorded { operands, output, saved }) = calls.pop() else { break };
-            let Some(grad) = flowing[call.output].take() else { continue };
+            let Some(Recorded { operands, outputs, saved }) = calls.pop() else { break };
+            let grads: Vec<Option<Tensor>> =
+                call.outputs.iter().map(|slot| slot.and_then(|slot| flowing[slot].take())).collect();
+            let [output, ..] = &outputs[..] else { continue };
+            if grads.iter().all(Option::is_none) {
+                continue;
+            }
             let asked: Vec<bool> = call.inputs.iter().map(|s| self.wants(*s, &wanted)).collect();
             if !asked.contains(&true) {
                 continue;
             }
-            let record =
-                Record { inputs: Inputs(&operands), output: &output, wanted: &asked, saved: &saved, batch_norm };
-            let gradients = call.operator.backward(&record, &grad).map_err(|e| call.failed(e))?;
+            let record = Record {
+                inputs: Inputs(&operands),
+                output,
+                outputs: &outputs,
+                wanted: &asked,
+                saved: &saved,
+                batch_norm,
+            };
+            if !call.operator.is_differentiable() {
+                return Err(call.failed(candle_core::Error::Msg("it has no gradient".to_owned())));
+            }
+            let gradients = call.operator.backward_all(&record, &grads).map_err(|e| call.failed(e))?;
             for ((source, gradient), _) in call.inputs.iter().zip(gradients).zip(&asked).filter(|(_, asked)| **asked) {
                 let Some(gradient) = gradient else { continue };
                 match source {
@@ -237,7 +243,7 @@ impl TrainProgram {
     /// # Errors
     /// [`ExecError::MissingTensor`] or [`ExecError::ParameterShape`] if `model` has another structure.
     pub fn write_back(&self, model: &Model) -> Result<Model, ExecError> {
-        self.program.resolve(model)?;
+        self.program.resolve(model, None)?;
         let mut result = model.clone();
         for (held, constant) in self.held.iter().zip(&self.program.0.constants) {
             let Constant::Named(name, _) = constant else { continue };
@@ -259,11 +265,11 @@ impl TrainProgram {
     /// # Errors
     /// [`ExecError::MissingTensor`] or [`ExecError::ParameterShape`] if `model` has another structure.
     pub fn load(&mut self, model: &Model) -> Result<(), ExecError> {
-        let tensors = self.program.resolve(model)?;
+        let tensors = self.program.resolve(model, None)?;
         for (held, tensor) in self.held.iter_mut().zip(&tensors) {
             match held {
-                Held::Parameter(index) => self.parameters[*index].var.set(&convert::to_candle(tensor)?)?,
-                Held::Running(value) => *value = convert::to_candle(tensor)?,
+                Held::Parameter(index) => self.parameters[*index].var.set(&tensor.to_candle()?)?,
+                Held::Running(value) => *value = tensor.to_candle()?,
                 Held::Fixed(_) => {}
             }
         }
@@ -300,4 +306,40 @@ enum Role {
     Fixed,
     Parameter,
     Running,
+}
+
+/// What training does with each constant.
+///
+/// A tensor that reaches a trained operand through calls that only move it, such as a transposition, is a
+/// parameter too.
+fn roles(program: &Program, constants: &[Value]) -> Vec<Role> {
+    let compiled = &program.0;
+    let mut roles = vec![Role::Fixed; constants.len()];
+    let mut moved_on = vec![false; compiled.slots];
+    for call in compiled.calls.iter().rev() {
+        let passes = call.operator.passes_parameters() && call.outputs.iter().flatten().any(|&slot| moved_on[slot]);
+        for (position, input) in call.inputs.iter().enumerate() {
+            match *input {
+                Source::Constant(index) => {
+                    let (Value::Given(tensor), Constant::Named(..)) = (&constants[index], &compiled.constants[index])
+                    else {
+                        continue;
+                    };
+                    if !tensor.dtype().is_float() {
+                        continue;
+                    }
+                    if call.operator.trains(position, tensor.shape()) || (passes && position == 0) {
+                        roles[index] = Role::Parameter;
+                    } else if call.operator.is_running(position) {
+                        roles[index] = Role::Running;
+                    }
+                }
+                Source::Slot(slot) => {
+                    moved_on[slot] |= call.operator.trains(position, &[2]) || (passes && position == 0);
+                }
+                Source::Absent => {}
+            }
+        }
+    }
+    roles
 }

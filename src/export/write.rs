@@ -72,8 +72,18 @@ pub fn export(
     Ok(report)
 }
 
+/// Whether writing `target` would replace a file that the model was opened from.
 fn is_source(model: &Model, target: &Path) -> bool {
     let Some(opened) = &model.origin.path else { return false };
+    let shards = model.origin.package.shards.keys();
+    let folder = if opened.is_dir() { Some(opened.as_path()) } else { opened.parent() };
+    let shards = shards.filter_map(|shard| folder.map(|folder| folder.join(shard)));
+    // An index stands for its folder, since a folder is what is written.
+    let folder = folder.filter(|_| !model.origin.package.shards.is_empty()).map(Path::to_owned);
+    std::iter::once(opened.clone()).chain(folder).chain(shards).any(|source| same_place(&source, target))
+}
+
+fn same_place(opened: &Path, target: &Path) -> bool {
     match (fs::canonicalize(opened), fs::canonicalize(target)) {
         (Ok(opened), Ok(target)) => opened == target,
         _ => false,

@@ -1,15 +1,23 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
-/// A file that is complete and synced, but not yet in its final place. Dropped, it is deleted.
+/// A file, or a folder of files, that is complete and synced but not yet in its final place. Dropped, it
+/// is deleted.
 #[derive(Debug)]
 pub struct Staged {
-    temporary: NamedTempFile,
+    temporary: Temporary,
     target: PathBuf,
     bytes: u64,
     companions: Vec<(String, Self)>,
+}
+
+#[derive(Debug)]
+enum Temporary {
+    File(NamedTempFile),
+    /// The files in it are moved in this order.
+    Folder(TempDir, Vec<String>),
 }
 
 impl Staged {
@@ -42,7 +50,7 @@ impl Staged {
         let temporary = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
         temporary.as_file().sync_all()?;
         let bytes = temporary.as_file().metadata()?.len();
-        Ok(Self { temporary, target, bytes, companions: Vec::new() })
+        Ok(Self { temporary: Temporary::File(temporary), target, bytes, companions: Vec::new() })
     }
 
     /// Adds a file that this one refers to by `name`; it is moved into place first.
@@ -57,30 +65,87 @@ impl Staged {
         self.companions.iter().map(|(name, staged)| (name.as_str(), staged.path()))
     }
 
-    /// Where the complete file can be read until it is committed.
-    pub fn path(&self) -> &Path {
-        self.temporary.path()
+    /// Writes a folder beside `path` with one file for each name, and syncs them. Files that the target
+    /// folder holds beside these will stay.
+    ///
+    /// # Errors
+    /// What the file system or `fill` reports; nothing is left behind.
+    pub fn write_folder(
+        path: &Path,
+        names: Vec<String>,
+        mut fill: impl FnMut(&str, &mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let target = if path.is_symlink() { fs::canonicalize(path)? } else { path.to_owned() };
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".secateur-").suffix(".part");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            builder.permissions(fs::Permissions::from_mode(0o777));
+        }
+        let temporary = builder
+            .tempdir_in(folder_of(&target))
+            .map_err(|e| e.raw_os_error().map_or(e, io::Error::from_raw_os_error))?;
+        let mut bytes = 0;
+        for name in &names {
+            let inside = temporary.path().join(name);
+            if let Some(parent) = inside.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            let mut writer = BufWriter::with_capacity(1 << 20, File::create_new(&inside)?);
+            fill(name, &mut writer)?;
+            let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+            file.sync_all()?;
+            bytes += file.metadata()?.len();
+        }
+        Ok(Self { temporary: Temporary::Folder(temporary, names), target, bytes, companions: Vec::new() })
     }
 
-    /// Size of the file and of those it refers to.
+    /// Where the complete file or folder can be read until it is committed.
+    pub fn path(&self) -> &Path {
+        match &self.temporary {
+            Temporary::File(file) => file.path(),
+            Temporary::Folder(folder, _) => folder.path(),
+        }
+    }
+
+    /// Size of the file, or of all files, those that it refers to included.
     pub fn bytes(&self) -> u64 {
         self.bytes + self.companions.iter().map(|(_, staged)| staged.bytes()).sum::<u64>()
     }
 
-    /// Renames the file into its final place and returns its size, that of its companions included.
+    /// Renames the file or folder into its final place and returns its size. Into a folder that exists, the
+    /// files are renamed one by one, in the order in which they were named.
     ///
-    /// Companions are renamed first, one by one: what is read in between may be the old file with new data
+    /// Files that it refers to are renamed first: what is read in between may be the old file with new data
     /// beside it.
     ///
     /// # Errors
-    /// What the file system reports; the target is then as it was.
+    /// What the file system reports; a target file is then as it was.
     pub fn commit(self) -> io::Result<u64> {
         let bytes = self.bytes();
         for (_, companion) in self.companions {
             companion.commit()?;
         }
         let folder = folder_of(&self.target);
-        self.temporary.persist(&self.target).map_err(|e| e.error)?;
+        match self.temporary {
+            Temporary::File(file) => drop(file.persist(&self.target).map_err(|e| e.error)?),
+            Temporary::Folder(temporary, names) if self.target.is_dir() => {
+                for name in names {
+                    let place = self.target.join(&name);
+                    if let Some(parent) = place.parent() {
+                        fs::create_dir_all(parent)?;
+                    }
+                    fs::rename(temporary.path().join(&name), place)?;
+                }
+                sync_folder(&self.target);
+            }
+            Temporary::Folder(temporary, _) => {
+                fs::rename(temporary.path(), &self.target)?;
+                // It is no longer where it would be deleted.
+                drop(temporary.keep());
+            }
+        }
         sync_folder(&folder);
         Ok(bytes)
     }
@@ -151,6 +216,27 @@ mod tests {
         assert_eq!(missing, "its folder does not exist");
         assert!(write_atomically(folder.path(), |_| Ok(())).is_err());
         assert_eq!(entries(folder.path()), 0);
+    }
+
+    #[test]
+    fn a_folder_appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("model");
+        let names = || vec!["a".to_owned(), "sub/b".to_owned()];
+        let failed = Staged::write_folder(&target, names(), |name, w| {
+            w.write_all(name.as_bytes())?;
+            if name == "a" { Ok(()) } else { Err(io::Error::other("disk on fire")) }
+        });
+        assert!(failed.is_err());
+        assert_eq!(entries(folder.path()), 0);
+        let fill = |name: &str, w: &mut dyn Write| w.write_all(name.as_bytes());
+        assert_eq!(Staged::write_folder(&target, names(), fill).unwrap().commit().unwrap(), 6);
+        fs::write(target.join("other"), b"kept").unwrap();
+        fs::write(target.join("a"), b"old").unwrap();
+        Staged::write_folder(&target, names(), fill).unwrap().commit().unwrap();
+        assert_eq!(fs::read(target.join("a")).unwrap(), b"a");
+        assert_eq!(fs::read(target.join("sub/b")).unwrap(), b"sub/b");
+        assert_eq!((entries(&target), entries(folder.path())), (3, 1));
     }
 
     #[cfg(unix)]

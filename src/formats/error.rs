@@ -79,6 +79,22 @@ pub enum FormatError {
         /// File asked for.
         path: PathBuf,
     },
+    /// A folder whose weights cannot be told.
+    #[error("the folder cannot be opened as a model: {problem}: {}", path.display())]
+    Folder {
+        /// What is missing or ambiguous.
+        problem: String,
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The description of a network is not understood or does not fit the weights.
+    #[error("the description of the network is not valid: {problem}: {}", path.display())]
+    Description {
+        /// What is wrong.
+        problem: String,
+        /// The description.
+        path: PathBuf,
+    },
     /// The model cannot be expressed in the target format.
     #[error("the model cannot be written: {problem}: {}", path.display())]
     Unwritable {

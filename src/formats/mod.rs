@@ -5,9 +5,12 @@
 
 mod archive;
 mod atomic;
+pub mod description;
 mod detect;
 mod error;
 mod extra;
+mod folder;
+mod gguf;
 pub mod graph_json;
 mod mapping;
 pub mod npz;
@@ -20,9 +23,14 @@ pub use atomic::{Staged, write_atomically};
 pub use detect::FileKind;
 pub use error::FormatError;
 
-use crate::model::Model;
+use crate::model::{Model, Recognized, recognize};
 use bytes::Bytes;
 use std::path::Path;
+
+/// What a file of weights alone lacks, and how to come by it.
+const WITHOUT_GRAPH: &str = "the file holds weights without a network, so accuracy cannot be measured; export to ONNX \
+                             (torch.onnx.export(model.eval(), example_input, 'model.onnx')), or describe a \
+                             sequential net in NAME.secateur.toml beside it";
 
 /// A model file that was written and synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +39,35 @@ pub struct SavedFile {
     pub bytes: u64,
 }
 
+/// The extension under which a model opened from `path` is saved in its own format; safetensors where that
+/// format is not written.
+pub fn extension_in_kind(path: &Path) -> &'static str {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    let written = ["onnx", "pt", "pth", "th", "npz"];
+    written.into_iter().find(|e| Some(*e) == extension.as_deref()).unwrap_or("safetensors")
+}
+
 /// Opens a model file, memory-mapped; its format is detected by content, not by name.
 ///
 /// # Errors
 /// [`FormatError`] if the file cannot be read, is of no known format, or contradicts itself.
 pub fn open(path: &Path) -> Result<Model, FormatError> {
-    let bytes = mapping::map(path)?;
-    parse(&bytes, path)
+    let mut model = if path.is_dir() {
+        folder::open(path)?
+    } else if folder::is_index(path) {
+        folder::open_index(path)?
+    } else {
+        open_file(path)?
+    };
+    if model.graph.is_none()
+        && let Some(beside) = description::beside(path)
+    {
+        description::attach(&mut model, &beside)?;
+    }
+    if model.graph.is_none() {
+        recognize_graph(&mut model);
+    }
+    Ok(model)
 }
 
 /// Reads a model that is already in memory; `name` stands for the path in messages and titles.
@@ -48,7 +78,7 @@ pub fn open_bytes(bytes: &Bytes, name: &Path) -> Result<Model, FormatError> {
     parse(bytes, name)
 }
 
-/// Opens a file that was staged, before it is in place.
+/// Opens a file or folder that was staged, before it is in place.
 ///
 /// # Errors
 /// As [`open`].
@@ -73,8 +103,12 @@ pub fn pieces(model: &Model, path: &Path) -> Result<Vec<Bytes>, FormatError> {
     }
 }
 
-/// Writes a model in the format of the target's extension; an extension that is not known gives safetensors
-/// with the graph embedded. The target is replaced whole or not at all; a source that is still mapped stays valid, since its bytes live on until the mapping ends.
+/// Writes a model, its graph included. The end of the target's name tells the format: `.onnx` is ONNX, `.pt`,
+/// `.pth`, `.th` and `.bin` are PyTorch's, `.npz` is NumPy's, and anything else is safetensors. A model from a
+/// folder goes back into a folder of the same shards if the target's name is not that of a file.
+///
+/// The target is replaced whole or not at all; a source that is still mapped stays valid, since its bytes
+/// live on until the mapping ends.
 ///
 /// # Errors
 /// [`FormatError`] if the model does not fit the format or the target cannot be written.
@@ -88,18 +122,42 @@ pub fn save(model: &Model, path: &Path) -> Result<SavedFile, FormatError> {
 /// # Errors
 /// As [`save`].
 pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
+    if folder::wanted(model, path) {
+        return folder::stage(model, path);
+    }
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     match extension.as_deref() {
         Some("pt" | "pth" | "th" | "bin") => torch::stage(model, path),
         Some("npz") => npz::stage(model, path),
         Some("onnx") => onnx::stage(model, path),
+        Some(read_only @ ("gguf" | "npy" | "json" | "h5")) => {
+            let problem = format!(".{read_only} files are not written; use .safetensors");
+            Err(FormatError::Unwritable { problem, path: path.to_owned() })
+        }
         _ => safetensors::stage(model, path),
     }
+}
+
+/// Rebuilds the graph of a well-known network, or says what to do for accuracy.
+fn recognize_graph(model: &mut Model) {
+    let note = match recognize(&model.tensors, folder::config(model).as_ref()) {
+        Some(Recognized { architecture, graph }) => {
+            model.graph = Some(graph);
+            format!("recognised as {architecture} by the names and shapes of its tensors")
+        }
+        None => WITHOUT_GRAPH.to_owned(),
+    };
+    model.origin.notes.push(note);
+}
+
+fn open_file(path: &Path) -> Result<Model, FormatError> {
+    parse(&mapping::map(path)?, path)
 }
 
 fn parse(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
     match FileKind::of(bytes, path) {
         FileKind::Safetensors => safetensors::read(bytes, path),
+        FileKind::Gguf => gguf::read(bytes, path),
         FileKind::Onnx => onnx::read(bytes, path),
         FileKind::Zip => parse_zip(bytes, path),
         FileKind::Pickle => torch::read_legacy(bytes, path),

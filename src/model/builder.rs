@@ -27,7 +27,12 @@ impl GraphBuilder {
 
     /// Declares an f32 graph input.
     pub fn input(&mut self, name: &str, shape: Shape) -> ValueId {
-        let id = self.graph.add_value(name, Fact::new(DType::F32, shape));
+        self.input_of(name, DType::F32, shape)
+    }
+
+    /// Declares a graph input of any type.
+    pub fn input_of(&mut self, name: &str, dtype: DType, shape: Shape) -> ValueId {
+        let id = self.graph.add_value(name, Fact::new(dtype, shape));
         self.graph.inputs.push(id);
         id
     }

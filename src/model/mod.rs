@@ -4,6 +4,7 @@
 //! above only has to translate into one vocabulary.
 
 mod architectures;
+mod assembler;
 mod builder;
 mod check;
 mod cost;
@@ -14,11 +15,13 @@ mod graph;
 mod infer;
 mod layer;
 mod package;
+mod recognize;
 mod source;
 mod tensor;
 mod weights;
 
 pub use architectures::Architecture;
+pub use assembler::{Assembler, Window};
 pub use builder::GraphBuilder;
 pub use check::{Inconsistency, check_consistency, check_structure};
 pub use cost::{layer_macs, node_macs};
@@ -29,6 +32,7 @@ pub use graph::{Attribute, Graph, Node, NodeId, Opaque, Value, ValueId};
 pub use infer::{InferError, infer_facts};
 pub use layer::{Layer, LayerKind, Prunability, layers_of};
 pub use package::Package;
+pub use recognize::{Recognized, recognize};
 pub use source::{Place, Source};
 pub use tensor::{Tensor, TensorError};
 
@@ -50,7 +54,8 @@ pub struct Origin {
     pub format_version: Option<String>,
     /// Operator sets that the file was written for: domain, empty for ONNX's own, and version.
     pub opsets: Vec<(String, i64)>,
-    /// The file itself, if it can be written again with changed weights only.
+    /// The file itself, if it can be written again with changed weights only. Who changes the graph, or the
+    /// shape of a tensor, sets it to `None`.
     pub source: Option<Source>,
     /// What was decided or left out on opening, one sentence each.
     pub notes: Vec<String>,

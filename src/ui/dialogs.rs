@@ -43,8 +43,11 @@ impl Dialogs {
             dialog = dialog.add_filter(*name, extensions);
         }
         // On macOS the dialog has to begin on this thread; waiting for it happens on another.
-        let answer: std::pin::Pin<Box<dyn Future<Output = Option<rfd::FileHandle>> + Send>> =
-            if writes(purpose) { Box::pin(dialog.save_file()) } else { Box::pin(dialog.pick_file()) };
+        let answer: std::pin::Pin<Box<dyn Future<Output = Option<rfd::FileHandle>> + Send>> = match purpose {
+            PathPurpose::OpenDataFolder => Box::pin(dialog.pick_folder()),
+            _ if writes(purpose) => Box::pin(dialog.save_file()),
+            _ => Box::pin(dialog.pick_file()),
+        };
         let asked = Instant::now();
         slot.submit("Waiting for a dialog", move |job| match pollster::block_on(answer) {
             Some(file) => job.send(chosen(purpose, file.path().to_owned())),
@@ -66,12 +69,18 @@ fn has_portal() -> bool {
         || std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|dir| Path::new(&dir).join("bus").exists())
 }
 
+/// Ends of the names of model files, indices of shards (`.json`) among them.
+const MODEL_FILES: &[&str] = &["safetensors", "onnx", "pt", "pth", "th", "bin", "npz", "npy", "gguf", "json"];
+
 const fn filters(purpose: PathPurpose) -> &'static [(&'static str, &'static [&'static str])] {
     match purpose {
-        PathPurpose::OpenModel => &[("Models", &["safetensors"]), ("All files", &["*"])],
-        PathPurpose::OpenData => &[("Data sets", &["npz", "gz", "idx3-ubyte"]), ("All files", &["*"])],
+        PathPurpose::OpenModel => &[("Models", MODEL_FILES), ("All files", &["*"])],
+        PathPurpose::OpenData => &[("Data sets", &["npz", "csv", "gz", "idx3-ubyte", "bin"]), ("All files", &["*"])],
+        PathPurpose::OpenDataFolder => &[],
         PathPurpose::OpenPlan => &[("Plans", &["json", "toml"])],
         PathPurpose::SavePlan => &[("Plan", &["json", "toml"])],
-        PathPurpose::Export => &[("safetensors", &["safetensors"])],
+        PathPurpose::Export => {
+            &[("ONNX", &["onnx"]), ("safetensors", &["safetensors"]), ("PyTorch", &["pth", "pt"]), ("NumPy", &["npz"])]
+        }
     }
 }

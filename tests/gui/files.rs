@@ -43,6 +43,49 @@ fn a_dropped_model_and_dropped_data_are_opened_and_measured() {
 }
 
 #[test]
+fn without_labels_the_outputs_are_compared_with_the_dense_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("unlabelled.npz");
+    let pixels: Vec<f32> = (0..40 * 784).map(|i| ((i * 37 % 101) as f32) / 101.0).collect();
+    let x = secateur::model::Tensor::from_f32(vec![40, 1, 28, 28], pixels).unwrap();
+    secateur::data::npz::write(&path, &[("x", x)]).unwrap();
+    let mut driver = Driver::new(vec2(1280.0, 720.0), Theme::Dark, None);
+    driver.send(Command::OpenModel(sample("lenet-5.safetensors")));
+    driver.settle();
+    let random = driver.session().scoreboard().fidelity.current().unwrap().clone();
+    assert!(!random.on_data && random.agreement.cosine == 1.0, "{random:?}");
+    driver.send(Command::OpenData(path));
+    driver.send(Command::SetCut { target: Target::Layer(1), cut: Cut::Sparsity(0.9), phase: EditPhase::Settled });
+    driver.settle();
+    let fidelity = driver.session().scoreboard().fidelity.current().unwrap();
+    assert!(fidelity.on_data && fidelity.agreement.n == 40 && fidelity.agreement.cosine < 1.0, "{fidelity:?}");
+    assert!(driver.harness.query_by_label_contains("Same answer as dense").is_some());
+    assert!(driver.session().scoreboard().latency.current().is_some());
+}
+
+#[test]
+fn data_that_the_model_was_not_trained_on_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = secateur::data::Dataset::open(&sample("fashion-mnist"), secateur::data::Split::Test).unwrap();
+    data.subset(&(0..500).collect::<Vec<_>>()).write_idx(folder.path(), "test").unwrap();
+    std::fs::write(folder.path().join("dataset.toml"), "scale = 0.0").unwrap();
+    let mut driver = Driver::new(vec2(1280.0, 720.0), Theme::Dark, None);
+    driver.send(Command::OpenModel(sample("lenet-5.safetensors")));
+    driver.send(Command::OpenData(folder.path().to_owned()));
+    driver.settle();
+    let warned = driver.session().messages().log().iter().any(|m| m.text.contains("as guessing would be"));
+    assert!(warned, "{:?}", driver.session().messages().log());
+}
+
+#[test]
+fn the_data_tab_shows_examples_with_their_labels() {
+    let mut driver = Driver::on_sample();
+    driver.harness.get_by_label("Data").click();
+    driver.harness.run_steps(3);
+    assert!(driver.harness.query_by_label_contains("examples of 1×28×28, 10 classes.").is_some());
+}
+
+#[test]
 fn the_own_picker_opens_the_file_that_was_typed() {
     let mut driver = Driver::new(vec2(1280.0, 720.0), Theme::Dark, None);
     driver.send(Command::Toggle(Overlay::PathPicker(PathPurpose::OpenModel)));
@@ -51,7 +94,7 @@ fn the_own_picker_opens_the_file_that_was_typed() {
     driver.harness.key_press_modifiers(select_all, Key::A);
     driver.harness.run_steps(1);
     driver.harness.get_by_label("Path").type_text(sample("resnet-8.safetensors").to_str().unwrap());
-    let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let limit = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while driver.session().project().is_none() && std::time::Instant::now() < limit {
         driver.harness.run_steps(1);
         if driver.session().view().overlay.is_some() {
@@ -75,7 +118,7 @@ fn the_own_picker_lists_the_folder_and_will_not_open_one() {
     driver.harness.key_press_modifiers(egui::Modifiers::COMMAND, Key::A);
     driver.harness.run_steps(1);
     driver.harness.get_by_label("Path").type_text(&format!("{}/", folder.path().display()));
-    let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let limit = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while driver.harness.query_by_label("nets/").is_none() && std::time::Instant::now() < limit {
         driver.harness.run_steps(1);
     }

@@ -7,18 +7,25 @@
 
 pub mod activation;
 pub mod batch_norm;
+pub mod broadcast;
 pub mod conv;
 pub mod conv_gradient;
 pub mod custom;
 pub mod depthwise;
 pub mod direct;
 pub mod epilogue;
+pub mod exponential;
 pub mod fold;
 pub mod linear;
 pub mod matrix;
 pub mod panel;
 pub mod parallel;
 pub mod pool;
+pub mod resample;
+pub mod row_norm;
+pub mod selection;
+pub mod softmax;
+pub mod taps;
 pub mod weight_gradient;
 pub mod window;
 

@@ -1,11 +1,14 @@
-use super::{Build, Inputs, NodeContext, Operator, Pass, Record, Stage};
+use super::elementary::OfIntegers;
+use super::types::{Carrier, Values, full, integer_range};
+use super::{Build, Built, Inputs, NodeContext, Operator, Pass, Record, Stage};
 use crate::exec::kernels::{Activation, custom, parallel};
+use crate::model::DType;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
-    ("Abs", |_| Ok(fixed(Activation::Abs))),
-    ("Clip", |c| Ok(Clip::build(c))),
+    ("Abs", |c| signed(c, Activation::Abs, i64::wrapping_abs)),
+    ("Clip", |c| Ok(if c.dtype(0).is_float() { Clip::build(c) } else { Arc::new(ClipIntegers(c.dtype(0))) })),
     ("Dropout", dropout),
     ("Elu", |c| Ok(fixed(Activation::Elu(c.node.float("alpha", 1.0))))),
     ("Erf", |_| Ok(fixed(Activation::Erf))),
@@ -20,10 +23,10 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("LeakyRelu", |c| Ok(fixed(Activation::LeakyRelu(c.node.float("alpha", 0.01))))),
     ("Log", |_| Ok(fixed(Activation::Log))),
     ("Mish", |_| Ok(fixed(Activation::Mish))),
-    ("Neg", |_| Ok(fixed(Activation::Neg))),
+    ("Neg", |c| signed(c, Activation::Neg, i64::wrapping_neg)),
     ("PRelu", |_| Ok(Arc::new(PRelu))),
     ("Reciprocal", |_| Ok(fixed(Activation::Reciprocal))),
-    ("Relu", |_| Ok(fixed(Activation::Relu))),
+    ("Relu", |c| signed(c, Activation::Relu, |v| v.max(0))),
     ("Selu", |c| {
         let (alpha, gamma) = (c.node.float("alpha", 1.673_263_2), c.node.float("gamma", 1.050_701));
         Ok(fixed(Activation::Selu(alpha, gamma)))
@@ -40,18 +43,66 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
 #[derive(Debug)]
 struct Fixed(Activation);
 
-type Built = std::result::Result<Arc<dyn Operator>, String>;
-
 fn fixed(activation: Activation) -> Arc<dyn Operator> {
     Arc::new(Fixed(activation))
 }
 
+/// A function that integers have too.
+fn signed(context: &NodeContext<'_>, activation: Activation, integers: fn(i64) -> i64) -> Built {
+    if context.dtype(0).is_float() { Ok(fixed(activation)) } else { Ok(Arc::new(OfIntegers::new(context, integers))) }
+}
+
 /// Dropout passes its input through: exported graphs describe inference.
 fn dropout(context: &NodeContext<'_>) -> Built {
-    let trains = context.node.input(2).and_then(|id| context.model.initializer(id)).map(crate::model::Tensor::to_i64);
-    match trains.as_deref() {
-        Some([flag]) if *flag != 0 => Err("training_mode is on".to_owned()),
-        _ => Ok(fixed(Activation::Identity)),
+    let plain = !context.output_is_used(1) && (context.node.input(2).is_none() || context.constant(2).is_some());
+    let trains = context.constant(2).map(crate::model::Tensor::to_i64).is_some_and(|flag| flag != [0]);
+    let drops = context.constant(1).is_none_or(|ratio| ratio.f32_at(0) != Some(0.0));
+    match (trains && drops, plain) {
+        (true, _) => Err("training_mode is on".to_owned()),
+        (false, true) => Ok(fixed(Activation::Identity)),
+        (false, false) => Ok(Arc::new(Dropout)),
+    }
+}
+
+/// Dropout with its mask, or with a mode that is known only when it runs.
+#[derive(Debug)]
+struct Dropout;
+
+impl Operator for Dropout {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let trains = inputs.integer(2)?.is_some_and(|flag| flag != 0);
+        if trains && inputs.scalar(1)?.unwrap_or(0.5) > 0.0 {
+            bail!("training_mode is on");
+        }
+        Ok(vec![x.clone(), full(Carrier::Boolean, 1.0, x.dims())?])
+    }
+
+    fn backward_all(&self, _: &Record<'_>, grads: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![grads.first().cloned().flatten()])
+    }
+
+    fn result_type(&self, output: usize, operands: &[DType]) -> DType {
+        if output == 0 { operands.first().copied().unwrap_or(DType::F32) } else { DType::Bool }
+    }
+}
+
+/// Limits on integers.
+#[derive(Debug)]
+struct ClipIntegers(DType);
+
+impl Operator for ClipIntegers {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let Values::I64(values) = Values::of(x)? else { bail!("it needs integers") };
+        let (least, most) = integer_range(self.0);
+        let lower = inputs.integer(1)?.unwrap_or(least);
+        let upper = inputs.integer(2)?.unwrap_or(most);
+        Ok(vec![Values::I64(values.into_iter().map(|v| v.max(lower).min(upper)).collect()).tensor(x.dims())?])
+    }
+
+    fn is_differentiable(&self) -> bool {
+        false
     }
 }
 
@@ -70,6 +121,10 @@ impl Operator for Fixed {
 
     fn activation(&self, _: &Inputs<'_>) -> Result<Activation> {
         Ok(self.0)
+    }
+
+    fn passes_parameters(&self) -> bool {
+        self.0 == Activation::Identity
     }
 }
 

@@ -11,6 +11,8 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[("BatchNormalization", BatchNor
 struct BatchNorm {
     epsilon: f32,
     momentum: f32,
+    /// Whether the file asks for the statistics of the batch in every run.
+    trains: bool,
 }
 
 impl BatchNorm {
@@ -19,7 +21,11 @@ impl BatchNorm {
         if node.int("spatial", 1) == 0 {
             return Err("statistics per element (spatial = 0) are not implemented".to_owned());
         }
-        Ok(Arc::new(Self { epsilon: node.float("epsilon", 1e-5), momentum: node.float("momentum", 0.9) }))
+        Ok(Arc::new(Self {
+            epsilon: node.float("epsilon", 1e-5),
+            momentum: node.float("momentum", 0.9),
+            trains: node.int("training_mode", 0) != 0,
+        }))
     }
 
     fn channels(shape: &[usize], parameters: usize) -> Result<Channels> {
@@ -73,6 +79,13 @@ impl BatchNorm {
 
 impl Operator for BatchNorm {
     fn forward(&self, inputs: &Inputs<'_>, pass: &mut Pass) -> Result<Vec<Tensor>> {
+        if self.trains {
+            let y = self.in_batch_mode(inputs, pass)?;
+            let [mean, inverse] = &pass.saved[..] else { bail!("the statistics are missing") };
+            let variance: Vec<f32> = inverse.iter().map(|i| 1.0 / (i * i) - self.epsilon).collect();
+            let mean = self.moved(inputs.required(3)?, mean, 1.0)?;
+            return Ok(vec![y, mean, self.moved(inputs.required(4)?, &variance, 1.0)?]);
+        }
         Ok(vec![match pass.batch_norm {
             BatchNormMode::Batch => self.in_batch_mode(inputs, pass)?,
             BatchNormMode::Running => self.in_running_mode(inputs)?,
@@ -95,11 +108,11 @@ impl Operator for BatchNorm {
     }
 
     fn stage(&self) -> Option<Stage> {
-        Some(Stage::Norm)
+        (!self.trains).then_some(Stage::Norm)
     }
 
     fn accepts(&self, stage: Stage) -> bool {
-        stage == Stage::Activation
+        stage == Stage::Activation && !self.trains
     }
 
     fn affine(&self, constants: &Inputs<'_>) -> Result<(Vec<f32>, Vec<f32>)> {
@@ -114,6 +127,9 @@ impl Operator for BatchNorm {
     }
 
     fn prepare(&self, constants: &Inputs<'_>, fusion: &Fusion) -> Result<Option<Arc<dyn Kernel>>> {
+        if self.trains {
+            return Ok(None);
+        }
         let (scale, shift) = self.affine(constants)?;
         Ok(Some(Arc::new(Affine { scale, shift, activation: fusion.activation })))
     }

@@ -1,3 +1,4 @@
+use super::conv_nd::ConvNd;
 use super::linear::fold_norm;
 use super::{Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Record, Stage, WindowSpec};
 use crate::exec::kernels::conv::{ConvWeight, Convolution, bias_gradient};
@@ -18,6 +19,9 @@ impl Conv {
     fn build(context: &NodeContext<'_>) -> std::result::Result<Arc<dyn Operator>, String> {
         let rank =
             context.shape(1).or_else(|| context.shape(0)).map(Vec::len).ok_or("the rank of its weight is unknown")?;
+        if rank > 4 {
+            return ConvNd::build(context);
+        }
         let spec = WindowSpec::of_node(context.node, rank.saturating_sub(2))?;
         let groups = context.node.int("group", 1).max(1) as usize;
         Ok(Arc::new(Self { spec, groups }))

@@ -5,7 +5,6 @@ use std::sync::Arc;
 pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Concat", |c| Ok(Arc::new(Concat { axis: c.node.int("axis", 0) }))),
     ("Flatten", |c| Ok(Arc::new(Flatten { axis: c.node.int("axis", 1) }))),
-    ("Pad", Pad::build),
     ("Reshape", |c| Ok(Arc::new(Reshape { zero_is_extent: c.node.int("allowzero", 0) != 0 }))),
     ("Squeeze", |c| Ok(Arc::new(Squeeze { axes: attribute(c, "axes") }))),
     ("Transpose", |c| Ok(Arc::new(Transpose { order: attribute(c, "perm") }))),
@@ -51,6 +50,10 @@ impl Operator for Flatten {
 
     fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         reshaped_gradient(record, grad)
+    }
+
+    fn passes_parameters(&self) -> bool {
+        true
     }
 }
 
@@ -99,6 +102,10 @@ impl Operator for Reshape {
     fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         reshaped_gradient(record, grad)
     }
+
+    fn passes_parameters(&self) -> bool {
+        true
+    }
 }
 
 #[derive(Debug)]
@@ -140,6 +147,10 @@ impl Operator for Squeeze {
     fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         reshaped_gradient(record, grad)
     }
+
+    fn passes_parameters(&self) -> bool {
+        true
+    }
 }
 
 #[derive(Debug)]
@@ -162,63 +173,8 @@ impl Operator for Unsqueeze {
     fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         reshaped_gradient(record, grad)
     }
-}
 
-/// Padding with one number; negative padding cuts.
-#[derive(Debug)]
-struct Pad {
-    pads: Option<Vec<i64>>,
-    value: f32,
-}
-
-impl Pad {
-    fn build(context: &NodeContext<'_>) -> std::result::Result<Arc<dyn Operator>, String> {
-        match context.node.string("mode") {
-            None | Some("constant") => {
-                Ok(Arc::new(Self { pads: attribute(context, "pads"), value: context.node.float("value", 0.0) }))
-            }
-            Some(other) => Err(format!("mode `{other}` is not implemented")),
-        }
+    fn passes_parameters(&self) -> bool {
+        true
     }
-}
-
-impl Operator for Pad {
-    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
-        let x = inputs.required(0)?;
-        let Some(pads) = inputs.integers(1)?.or_else(|| self.pads.clone()) else { bail!("the pads are missing") };
-        let value = inputs.scalar(2)?.unwrap_or(self.value);
-        let axes: Vec<usize> = match inputs.integers(3)? {
-            Some(axes) => axes.iter().map(|&a| axis_of(a, x.rank())).collect::<Result<_>>()?,
-            None => (0..x.rank()).collect(),
-        };
-        if pads.len() != 2 * axes.len() {
-            bail!("{} pads do not fit {} axes", pads.len(), axes.len());
-        }
-        let mut y = x.clone();
-        for (i, &axis) in axes.iter().enumerate() {
-            let (before, after) = (pads[i], pads[i + axes.len()]);
-            y = pad_axis(&y, axis, before, value, true)?;
-            y = pad_axis(&y, axis, after, value, false)?;
-        }
-        Ok(vec![y])
-    }
-}
-
-fn pad_axis(x: &Tensor, axis: usize, amount: i64, value: f32, before: bool) -> Result<Tensor> {
-    let extent = x.dims()[axis];
-    if amount < 0 {
-        let cut = amount.unsigned_abs() as usize;
-        if cut > extent {
-            bail!("cannot cut {cut} from an extent of {extent}");
-        }
-        return x.narrow(axis, if before { cut } else { 0 }, extent - cut);
-    }
-    if amount == 0 {
-        return Ok(x.clone());
-    }
-    let mut shape = x.dims().to_vec();
-    shape[axis] = amount as usize;
-    let filler = Tensor::full(value, shape, x.device())?.to_dtype(x.dtype())?;
-    let parts = if before { [&filler, x] } else { [x, &filler] };
-    Tensor::cat(&parts, axis)
 }

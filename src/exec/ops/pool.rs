@@ -1,3 +1,4 @@
+use super::pool_nd::{self, PoolNd};
 use super::{Build, Inputs, NodeContext, Operator, Pass, Record, Stage, WindowSpec};
 use crate::exec::kernels::pool::{Pool, PoolKind};
 use crate::exec::kernels::{Window, custom};
@@ -24,7 +25,14 @@ struct Pooling {
 impl Pooling {
     fn build(context: &NodeContext<'_>, kind: PoolKind) -> std::result::Result<Arc<dyn Operator>, String> {
         let node = context.node;
+        let general = match kind {
+            PoolKind::Max => pool_nd::Kind::Max { column_major: node.int("storage_order", 0) != 0 },
+            PoolKind::Average { count_padding } => pool_nd::Kind::Average { count_padding },
+        };
         let axes = node.ints("kernel_shape").map(<[i64]>::len).ok_or("kernel_shape is missing")?;
+        if axes > 2 || context.output_is_used(1) || !context.dtype(0).is_float() {
+            return PoolNd::build(context, general);
+        }
         let spec = WindowSpec::of_node(node, axes)?;
         let kernel = spec.kernel_of(node)?;
         Ok(Arc::new(Self { spec, kernel, ceil_mode: node.int("ceil_mode", 0) != 0, kind }))

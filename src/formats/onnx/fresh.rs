@@ -233,3 +233,37 @@ fn attribute_proto(name: &str, attribute: &Attribute) -> Result<AttributeProto, 
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::onnx::read_with;
+    use crate::model::{Architecture, GraphBuilder};
+    use indexmap::IndexMap;
+    use std::path::Path;
+
+    #[test]
+    fn what_does_not_fit_into_one_message_goes_to_a_file_of_its_own() {
+        let model = Architecture::LeNet5.build(1).unwrap();
+        let written = encode_within(&model, "m.data", 1 << 20).unwrap();
+        let data = Bytes::from(written.data.unwrap().into_parts().concat());
+        let file = Bytes::from(written.model.into_parts().concat());
+        assert!(file.len() < 20_000 && data.len() > 1_700_000);
+        let read = read_with(&file, Path::new("m.onnx"), IndexMap::from([("m.data".to_owned(), data)])).unwrap();
+        assert_eq!(read.tensors, model.tensors);
+    }
+
+    #[test]
+    fn the_common_operator_set_is_written_unless_a_form_is_newer() {
+        let with = |op: &str, attributes: &[(&str, Attribute)]| {
+            let mut b = GraphBuilder::new("g");
+            let x = b.input("x", vec![2.into(), 4.into()]);
+            let y = b.node("y", op, &[x], attributes);
+            b.output(y);
+            opset_for(b.finish().unwrap().graph.as_ref().unwrap())
+        };
+        assert_eq!(with("Relu", &[]), 17);
+        assert_eq!(with("Gelu", &[]), 21);
+        assert_eq!(with("Split", &[("num_outputs", Attribute::Int(1))]), 21);
+    }
+}

@@ -14,6 +14,7 @@ mod read;
 mod write;
 
 pub use read::read;
+pub(super) use read::read_part;
 pub use write::{pieces, stage};
 
 /// Metadata key of the embedded graph.

@@ -12,6 +12,16 @@ use std::path::Path;
 /// [`FormatError::Header`] if the header is not valid, [`FormatError::UnknownDType`] for element types
 /// without a counterpart, [`FormatError::Graph`] if the embedded graph does not fit the tensors.
 pub fn read(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
+    let mut model = read_part(bytes, path)?;
+    if let Some(json) = model.metadata.shift_remove(GRAPH_KEY) {
+        extra::attach_graph(&mut model, &json)
+            .map_err(|problem| FormatError::Graph { problem, path: path.to_owned() })?;
+    }
+    Ok(model)
+}
+
+/// As [`read`], but leaves an embedded graph in the metadata, since it may need tensors of other files.
+pub(in crate::formats) fn read_part(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
     let invalid = |problem: String| FormatError::Header { problem, path: path.to_owned() };
     if let Some(problem) = truncation(bytes) {
         return Err(invalid(problem));
@@ -43,10 +53,6 @@ pub fn read(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
         let data = bytes.slice(data_start + info.data_offsets.0..data_start + info.data_offsets.1);
         let tensor = Tensor::new(dtype, info.shape, data).map_err(|e| invalid(format!("tensor `{name}`: {e}")))?;
         model.tensors.insert(name, tensor);
-    }
-    if let Some(json) = model.metadata.shift_remove(GRAPH_KEY) {
-        extra::attach_graph(&mut model, &json)
-            .map_err(|problem| FormatError::Graph { problem, path: path.to_owned() })?;
     }
     Ok(model)
 }

@@ -26,7 +26,10 @@ pub fn dropped_files(ctx: &Context) -> Vec<Command> {
 fn open(path: &Path) -> Command {
     let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
     let ends = |suffixes: &[&str]| suffixes.iter().any(|s| name.ends_with(s));
-    if path.is_dir() || ends(&[".npz", "-ubyte", "-ubyte.gz"]) {
+    // A configuration makes a folder a model, as Hugging Face lays it out.
+    if path.join("config.json").is_file() || name.ends_with(".index.json") {
+        Command::OpenModel(path.to_owned())
+    } else if path.is_dir() || ends(&[".npz", ".csv", "-ubyte", "-ubyte.gz"]) {
         Command::OpenData(path.to_owned())
     } else if ends(&[".json", ".toml"]) {
         Command::OpenPlan(path.to_owned())
@@ -44,6 +47,7 @@ mod tests {
         assert!(matches!(open(Path::new("/a/net.safetensors")), Command::OpenModel(_)));
         assert!(matches!(open(Path::new("/a/T10K-images-idx3-ubyte.gz")), Command::OpenData(_)));
         assert!(matches!(open(Path::new("/a/set.npz")), Command::OpenData(_)));
+        assert!(matches!(open(Path::new("/a/model.safetensors.index.json")), Command::OpenModel(_)));
         assert!(matches!(open(Path::new("/a/net.plan.json")), Command::OpenPlan(_)));
     }
 }

@@ -1,5 +1,6 @@
 use super::heading;
 use crate::app::{Command, PathPurpose};
+use crate::formats::extension_in_kind;
 use crate::jobs::Slot;
 use crate::ui::Scene;
 use crate::ui::theme;
@@ -54,6 +55,9 @@ impl PickerState {
     }
 }
 
+/// Points that the folder takes, full or empty, so that the buttons below never move.
+const LISTING: f32 = 260.0;
+
 /// A dialog of our own for systems without one: a path to type, and the folder it points into.
 pub fn path_picker(ui: &mut Ui, purpose: PathPurpose, state: &mut PickerState, scene: &mut Scene<'_>) {
     ui.set_width(560.0);
@@ -101,7 +105,7 @@ pub fn path_picker(ui: &mut Ui, purpose: PathPurpose, state: &mut PickerState, s
 pub fn chosen(purpose: PathPurpose, path: PathBuf) -> Command {
     match purpose {
         PathPurpose::OpenModel => Command::OpenModel(path),
-        PathPurpose::OpenData => Command::OpenData(path),
+        PathPurpose::OpenData | PathPurpose::OpenDataFolder => Command::OpenData(path),
         PathPurpose::OpenPlan => Command::OpenPlan(path),
         PathPurpose::SavePlan => Command::SavePlan(path),
         PathPurpose::Export => Command::Export(path),
@@ -113,6 +117,7 @@ pub const fn title(purpose: PathPurpose) -> &'static str {
     match purpose {
         PathPurpose::OpenModel => "Open model",
         PathPurpose::OpenData => "Open data",
+        PathPurpose::OpenDataFolder => "Open data folder",
         PathPurpose::OpenPlan => "Open plan",
         PathPurpose::SavePlan => "Save plan",
         PathPurpose::Export => "Export pruned model",
@@ -132,7 +137,10 @@ pub fn suggestion(purpose: PathPurpose, scene: &Scene<'_>) -> String {
     let stem = model.as_ref().and_then(|m| m.file_stem()).map_or_else(|| "model".into(), |s| s.to_string_lossy());
     match purpose {
         PathPurpose::SavePlan => folder.join(format!("{stem}.plan.json")).display().to_string(),
-        PathPurpose::Export => folder.join(format!("{stem}-pruned.safetensors")).display().to_string(),
+        PathPurpose::Export => {
+            let extension = model.as_deref().map_or("safetensors", extension_in_kind);
+            folder.join(format!("{stem}-pruned.{extension}")).display().to_string()
+        }
         _ => format!("{}{MAIN_SEPARATOR}", folder.display()),
     }
 }
@@ -151,7 +159,12 @@ fn problem(purpose: PathPurpose, state: &PickerState) -> Option<String> {
             (false, false) => "This folder does not exist.",
             _ => return None,
         }
-    } else if found.is_file || (purpose == PathPurpose::OpenData && found.is_folder) {
+    } else if matches!(purpose, PathPurpose::OpenData | PathPurpose::OpenDataFolder) {
+        if found.is_file || found.is_folder {
+            return None;
+        }
+        "Choose a file or a folder."
+    } else if found.is_file {
         return None;
     } else {
         "Choose a file."
@@ -160,25 +173,30 @@ fn problem(purpose: PathPurpose, state: &PickerState) -> Option<String> {
 }
 
 fn listing(ui: &mut Ui, state: &mut PickerState, scene: &Scene<'_>) {
-    let Some(found) = &state.found else { return };
     ui.add_space(4.0);
+    let Some(found) = &state.found else {
+        ui.allocate_space(egui::vec2(ui.available_width(), LISTING));
+        return;
+    };
     let mut go = None;
-    ScrollArea::vertical().max_height(260.0).min_scrolled_height(160.0).auto_shrink([false, true]).show(ui, |ui| {
-        ui.spacing_mut().item_spacing.y = 0.0;
-        if let Some(parent) = found.folder.parent().filter(|p| !p.as_os_str().is_empty())
-            && ui.add(Button::new("‹ up").frame_when_inactive(false)).clicked()
-        {
-            go = Some(format!("{}{MAIN_SEPARATOR}", parent.display()));
-        }
-        for entry in &found.entries {
-            let text = if entry.is_folder { format!("{}/", entry.name) } else { entry.name.clone() };
-            let colour = if entry.is_folder { scene.t.dim } else { scene.t.text };
-            if ui.add(Button::new(RichText::new(text).color(colour)).frame_when_inactive(false)).clicked() {
-                let path = found.folder.join(&entry.name);
-                let end = if entry.is_folder { MAIN_SEPARATOR_STR } else { "" };
-                go = Some(format!("{}{end}", path.display()));
+    ui.allocate_ui(egui::vec2(ui.available_width(), LISTING), |ui| {
+        ScrollArea::vertical().max_height(LISTING).auto_shrink(false).show(ui, |ui| {
+            ui.spacing_mut().item_spacing.y = 0.0;
+            if let Some(parent) = found.folder.parent().filter(|p| !p.as_os_str().is_empty())
+                && ui.add(Button::new("‹ up").frame_when_inactive(false)).clicked()
+            {
+                go = Some(format!("{}{MAIN_SEPARATOR}", parent.display()));
             }
-        }
+            for entry in &found.entries {
+                let text = if entry.is_folder { format!("{}/", entry.name) } else { entry.name.clone() };
+                let colour = if entry.is_folder { scene.t.dim } else { scene.t.text };
+                if ui.add(Button::new(RichText::new(text).color(colour)).frame_when_inactive(false)).clicked() {
+                    let path = found.folder.join(&entry.name);
+                    let end = if entry.is_folder { MAIN_SEPARATOR_STR } else { "" };
+                    go = Some(format!("{}{end}", path.display()));
+                }
+            }
+        });
     });
     if let Some(text) = go {
         state.text = text;

@@ -7,10 +7,12 @@ use egui::{
     Align, Align2, FontFamily, FontId, Layout, Rect, RichText, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
 };
 
-const TABS: [(Tab, &str, &str); 3] = [
+const TABS: [(Tab, &str, &str); 5] = [
     (Tab::Distribution, "Distribution", "Histogram of the focused layer, with its cut."),
     (Tab::Channels, "Channels", "Channels of the focused layer, sorted by norm."),
     (Tab::Weights, "Weights", "The weights of the focused layer as an image, with what the cut removes."),
+    (Tab::Data, "Data", "Examples of the open data, as the model gets them."),
+    (Tab::Model, "Model", "Format, producer, inputs and outputs, operators, and what cannot run."),
 ];
 
 /// The view in the middle, below its tabs.
@@ -25,6 +27,8 @@ pub fn center(ui: &mut Ui, scene: &mut Scene<'_>) {
         Tab::Distribution => views::distribution(&mut content, scene),
         Tab::Channels => views::channels(&mut content, scene),
         Tab::Weights => views::weights(&mut content, scene),
+        Tab::Data => views::examples(&mut content, scene),
+        Tab::Model => views::model_card(&mut content, scene),
     }
 }
 
@@ -74,7 +78,10 @@ fn welcome(ui: &mut Ui, scene: &mut Scene<'_>) {
         ui.horizontal(|ui| {
             let width = 240.0;
             ui.add_space(((ui.available_width() - width) / 2.0).max(0.0));
-            if primary_button(ui, "Open model…", true).on_hover_text("Open a safetensors file.").clicked() {
+            if primary_button(ui, "Open model…", true)
+                .on_hover_text("Open an ONNX, safetensors, PyTorch, npz or GGUF file.")
+                .clicked()
+            {
                 scene.send(Command::Choose(crate::app::PathPurpose::OpenModel));
             }
             let sample = ghost_button(ui, "Open the sample", !opening);

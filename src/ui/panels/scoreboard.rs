@@ -7,6 +7,7 @@ use egui::{
 
 const HEIGHT: f32 = 84.0;
 const ACCURACY: &str = "Top-1 accuracy";
+const AGREEMENT: &str = "Same answer as dense";
 
 /// One figure, what it was before, and what it means.
 struct Figure {
@@ -33,7 +34,7 @@ pub fn scoreboard(ui: &mut Ui, scene: &mut Scene<'_>) {
     for (figure, share) in figures.iter().zip(shares) {
         let rect = Rect::from_min_size(pos2(left, area.top()), vec2(unit * share, HEIGHT));
         let response = card(ui, rect, figure, scene.t);
-        if figure.label == ACCURACY && scene.session.data().is_none() && response.clicked() {
+        if matches!(figure.label, ACCURACY | AGREEMENT) && scene.session.data().is_none() && response.clicked() {
             scene.send(Command::Choose(PathPurpose::OpenData));
         }
         left = rect.right() + gap;
@@ -77,8 +78,38 @@ fn judged(change: f64, less_is_better: bool, t: &Tokens) -> Color32 {
     }
 }
 
+/// Where there are no labels: how near the outputs stay to the dense model's.
+fn fidelity(scene: &Scene<'_>) -> Option<Figure> {
+    let fidelity = scene.session.scoreboard().fidelity.value()?;
+    let agreement = &fidelity.agreement;
+    let inputs = if fidelity.on_data { "examples" } else { "random inputs" };
+    let seen = format!("{} {inputs}", figures::count(agreement.n as u64));
+    let (value, reference) = if agreement.rows > 0 {
+        (figures::percent(agreement.argmax_agreement, 2), format!("cosine {:.4} · {seen}", agreement.cosine))
+    } else {
+        (format!("{:.4}", agreement.cosine), format!("cosine of outputs · {seen}"))
+    };
+    let advice = if fidelity.on_data { "" } else { " Click to choose data." };
+    Some(Figure {
+        label: AGREEMENT,
+        value,
+        change: None,
+        reference,
+        tooltip: format!(
+            "The data has no labels, so outputs are compared with the dense model's: share of examples with the same \
+             answer, and the cosine between all outputs.{advice}\n\nlargest difference {}, relative {}",
+            figures::magnitude(agreement.max_abs_diff),
+            figures::magnitude(agreement.max_rel_diff)
+        ),
+        waiting: !scene.session.scoreboard().fidelity.is_fresh(),
+    })
+}
+
 fn accuracy(scene: &Scene<'_>) -> Figure {
     let board = scene.session.scoreboard();
+    if let (None, Some(figure)) = (board.dense.value(), fidelity(scene)) {
+        return figure;
+    }
     let missing = || match (&board.unavailable, scene.session.data()) {
         (Some(why), _) => why.clone(),
         (None, None) => "click to choose data".to_owned(),

@@ -3,9 +3,13 @@
 mod axis;
 mod channels;
 mod distribution;
+mod examples;
+mod model_card;
 mod thumbnails;
 mod weights;
 
 pub use channels::channels;
 pub use distribution::distribution;
+pub use examples::examples;
+pub use model_card::model_card;
 pub use weights::weights;

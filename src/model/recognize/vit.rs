@@ -1,0 +1,111 @@
+use super::transformer::{Mask, activation, add, attention, slice_last};
+use super::{Tensors, image};
+use crate::model::{Assembler, Attribute, ValueId, Window};
+
+/// Names of the parts in one library.
+struct Names {
+    class_token: &'static str,
+    positions: &'static str,
+    patches: &'static str,
+    layer: &'static str,
+    /// Norm before attention, output of attention, norm before the feed-forward, its two parts.
+    parts: [&'static str; 5],
+    /// One weight for queries, keys and values, or one for each.
+    qkv: &'static [&'static str],
+    norm: &'static str,
+    head: &'static str,
+}
+
+const TIMM: Names = Names {
+    class_token: "cls_token",
+    positions: "pos_embed",
+    patches: "patch_embed.proj",
+    layer: "blocks.",
+    parts: ["norm1", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"],
+    qkv: &["attn.qkv"],
+    norm: "norm",
+    head: "head",
+};
+
+const TRANSFORMERS: Names = Names {
+    class_token: "vit.embeddings.cls_token",
+    positions: "vit.embeddings.position_embeddings",
+    patches: "vit.embeddings.patch_embeddings.projection",
+    layer: "vit.encoder.layer.",
+    parts: ["layernorm_before", "attention.output.dense", "layernorm_after", "intermediate.dense", "output.dense"],
+    qkv: &["attention.attention.query", "attention.attention.key", "attention.attention.value"],
+    norm: "vit.layernorm",
+    head: "classifier",
+};
+
+/// Vision transformer (Dosovitskiy et al. 2021). Input: `x`, square images whose size follows from the number
+/// of positions; output: `logits` from the class token.
+pub(super) fn assemble(net: &mut Assembler<'_>, tensors: &Tensors<'_>) -> Option<String> {
+    let names = [&TIMM, &TRANSFORMERS].into_iter().find(|names| tensors.has(names.class_token))?;
+    let &[width, channels, patch, _] = tensors.shape(&format!("{}.weight", names.patches))? else { return None };
+    let &[1, places, _] = tensors.shape(names.positions)? else { return None };
+    let patches = places.checked_sub(1)?;
+    let side = patches.isqrt();
+    if side * side != patches {
+        return None;
+    }
+    let heads = match tensors.setting(&["num_attention_heads", "num_heads"]) {
+        Some(heads) => heads,
+        // All of timm's plain ones have heads of 64.
+        None if names.qkv.len() == 1 => width / 64,
+        None => return None,
+    };
+    if heads == 0 || !width.is_multiple_of(heads) {
+        return None;
+    }
+    let default_epsilon = if names.qkv.len() == 1 { 1e-6 } else { 1e-12 };
+    let epsilon = tensors.number("layer_norm_eps", default_epsilon) as f32;
+
+    let x = image(net, channels, side * patch);
+    let h = net.conv(names.patches, x, &Window::new(patch as i64, 0))?;
+    let h = net.with_integers("patches.flat", "Reshape", h, &[0, width as i64, patches as i64])?;
+    let h = net.transpose("patches", h, &[0, 2, 1]);
+    let mut h = with_class_token(net, names, h, patches)?;
+    let layers = tensors.count(names.layer, &format!(".{}.weight", names.parts[0]));
+    for layer in 0..layers {
+        let name = |part: &str| format!("{}{layer}.{part}", names.layer);
+        let [norm1, proj, norm2, fc1, fc2] = names.parts.map(name);
+        let normed = net.layer_norm(&norm1, h, epsilon)?;
+        let mut qkv = [normed; 3];
+        if let [joint] = names.qkv {
+            let joint = net.dense(&name(joint), normed)?;
+            for (i, value) in qkv.iter_mut().enumerate() {
+                *value = slice_last(net, &name(&format!("part{i}")), joint, i * width, (i + 1) * width)?;
+            }
+        } else {
+            for (value, part) in qkv.iter_mut().zip(names.qkv) {
+                *value = net.dense(&name(part), normed)?;
+            }
+        }
+        let mixed = attention(net, &name("attention"), qkv, (heads, width), Mask::None)?;
+        let mixed = net.dense(&proj, mixed)?;
+        h = add(net, &name("residual1"), h, mixed);
+        let normed = net.layer_norm(&norm2, h, epsilon)?;
+        let inner = net.dense(&fc1, normed)?;
+        let inner = activation(net, &name("act"), tensors.text("hidden_act"), inner)?;
+        let inner = net.dense(&fc2, inner)?;
+        h = add(net, &name("residual2"), h, inner);
+    }
+    h = net.layer_norm(names.norm, h, epsilon)?;
+    let first = net.integer(0)?;
+    let first = net.node("class", "Gather", &[h, first], &[("axis", Attribute::Int(1))]);
+    let logits = net.linear(names.head, first)?;
+    net.output(logits, "logits");
+    Some(format!("ViT of {layers} layers, patches of {patch}"))
+}
+
+/// Puts the class token in front of the patches and adds the positions. Both are made as long as the whole by
+/// zeros, so that no shape depends on the batch.
+fn with_class_token(net: &mut Assembler<'_>, names: &Names, patches: ValueId, count: usize) -> Option<ValueId> {
+    let patches = net.with_integers("patches.padded", "Pad", patches, &[0, 1, 0, 0, 0, 0])?;
+    let token = net.weight(names.class_token)?;
+    let token = net.with_integers("class.padded", "Pad", token, &[0, 0, 0, 0, count as i64, 0])?;
+    let h = add(net, "embedding.class", patches, token);
+    let positions = net.weight(names.positions)?;
+    Some(add(net, "embedding", h, positions))
+}

@@ -1,0 +1,128 @@
+use crate::app::{Command, PathPurpose, figures};
+use crate::data::Dataset;
+use crate::ui::Scene;
+use crate::ui::theme;
+use crate::ui::widgets::primary_button;
+use egui::{
+    Align2, Color32, ColorImage, FontId, Id, Rect, RichText, Sense, TextureHandle, TextureOptions, Ui, pos2, vec2,
+};
+
+/// Points of an example on screen, its label not included.
+const CELL: f32 = 84.0;
+const LABEL: f32 = 20.0;
+const GAP: f32 = 12.0;
+
+/// Pixels kept of the longer side of an example.
+const SIDE: usize = 168;
+
+/// Most examples shown.
+const SHOWN: usize = 60;
+
+/// The first examples in measuring order, as the model gets them, with their labels.
+pub fn examples(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let t = scene.t;
+    let Some(data) = scene.session.data() else {
+        ui.label(RichText::new("No data is open.").font(theme::title()));
+        ui.label(
+            RichText::new("Accuracy is measured on labelled examples: npz, IDX, CIFAR, CSV or a folder of images.")
+                .color(t.dim),
+        );
+        ui.add_space(8.0);
+        if primary_button(ui, "Open data…", true).on_hover_text("Choose examples to measure on.").clicked() {
+            scene.send(Command::Choose(PathPurpose::OpenData));
+        }
+        return;
+    };
+    ui.label(RichText::new(data.name()).font(theme::title()));
+    ui.label(RichText::new(description(data)).font(FontId::proportional(12.0)).color(t.dim));
+    ui.add_space(10.0);
+    let Some(shown) = textures(ui, data) else {
+        let text = format!("Examples of shape {:?} are no images.", data.example_shape());
+        ui.label(RichText::new(text).color(t.dim));
+        return;
+    };
+    egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        let columns = (((ui.available_width() + GAP) / (CELL + GAP)) as usize).max(1);
+        let rows = shown.len().div_ceil(columns);
+        let size = vec2(ui.available_width(), rows as f32 * (CELL + LABEL + GAP));
+        let (area, _) = ui.allocate_exact_size(size, Sense::hover());
+        for (place, (index, texture)) in shown.iter().enumerate() {
+            let (row, column) = ((place / columns) as f32, (place % columns) as f32);
+            let corner = area.min + vec2(column * (CELL + GAP), row * (CELL + LABEL + GAP));
+            cell(ui, corner, data, *index, texture, scene);
+        }
+    });
+}
+
+fn cell(ui: &Ui, corner: egui::Pos2, data: &Dataset, index: usize, texture: &TextureHandle, scene: &Scene<'_>) {
+    let [width, height] = texture.size();
+    let scale = CELL / width.max(height).max(1) as f32;
+    let frame = Rect::from_min_size(corner, vec2(CELL, CELL));
+    let image = Rect::from_center_size(frame.center(), vec2(width as f32, height as f32) * scale);
+    ui.painter().rect_filled(frame, 4.0, scene.t.raised);
+    let all = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
+    ui.painter().image(texture.id(), image, all, Color32::WHITE);
+    let label = label_of(data, index);
+    let clip = Rect::from_min_size(frame.left_bottom(), vec2(CELL + GAP * 0.5, LABEL));
+    let font = FontId::proportional(11.0);
+    ui.painter().with_clip_rect(clip.intersect(ui.clip_rect())).text(
+        frame.left_bottom() + vec2(0.0, 4.0),
+        Align2::LEFT_TOP,
+        &label,
+        font,
+        scene.t.dim,
+    );
+    let response = ui.interact(frame, ui.scope_id().with(("example", index)), Sense::hover());
+    response.on_hover_text(format!("Example {index}: {label}"));
+}
+
+fn label_of(data: &Dataset, index: usize) -> String {
+    let Some(label) = data.labels().map(|labels| labels[index]) else { return format!("{index}") };
+    data.class_names().get(label as usize).cloned().unwrap_or_else(|| format!("class {label}"))
+}
+
+fn description(data: &Dataset) -> String {
+    let shape: Vec<String> = data.example_shape().iter().map(ToString::to_string).collect();
+    let (low, high) = data.input_range();
+    let stored = if data.is_bytes() { "Pixels 0 to 255" } else { "Values 0 to 1" };
+    let classes = match data.labels() {
+        Some(_) => format!("{} classes", data.class_count()),
+        None => "no labels".to_owned(),
+    };
+    format!(
+        "{} examples of {}, {classes}. {stored} become {low:.3} to {high:.3} before the model sees them.",
+        figures::count(data.len() as u64),
+        shape.join("×")
+    )
+}
+
+/// What the textures were made from.
+type Key = (std::path::PathBuf, usize, Vec<usize>);
+type Shown = std::sync::Arc<Vec<(usize, TextureHandle)>>;
+
+/// Textures of the first examples, kept until other data is opened.
+fn textures(ui: &Ui, data: &Dataset) -> Option<Shown> {
+    let id = Id::unique("example textures");
+    let key: Key = (data.path().to_owned(), data.len(), data.example_shape().to_vec());
+    if let Some((known, shown)) = ui.data(|d| d.get_temp::<(Key, Shown)>(id))
+        && known == key
+    {
+        return Some(shown);
+    }
+    let order = data.stratified_order(0);
+    let shown: Option<Vec<_>> = order
+        .into_iter()
+        .take(SHOWN)
+        .map(|index| {
+            let picture = data.picture(index, SIDE)?;
+            let pixels = picture.rgb.iter().map(|&[r, g, b]| Color32::from_rgb(r, g, b)).collect();
+            let image = ColorImage::new([picture.width, picture.height], pixels);
+            let sharp = picture.width.max(picture.height) < CELL as usize;
+            let options = if sharp { TextureOptions::NEAREST } else { TextureOptions::LINEAR };
+            Some((index, ui.ctx().load_texture(format!("example {index}"), image, options)))
+        })
+        .collect();
+    let shown = Shown::new(shown?);
+    ui.data_mut(|d| d.insert_temp(id, (key, Shown::clone(&shown))));
+    Some(shown)
+}
