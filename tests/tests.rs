@@ -11,6 +11,7 @@ mod gguf_files;
 mod gui;
 mod hostile_files;
 mod kernels;
+mod onnx;
 mod recognized;
 mod roundtrip;
 mod sample_data;

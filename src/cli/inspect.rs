@@ -5,7 +5,7 @@ use super::table::Table;
 use crate::app::figures;
 use crate::exec::{ExecError, Program, UnsupportedNode};
 use crate::formats;
-use crate::model::{DType, Fact, Layer, Model, Prunability, ValueId, layer_macs, layers_of};
+use crate::model::{DType, Fact, Graph, Layer, Model, Prunability, ValueId, layer_macs, layers_of};
 use crate::stats::{Distribution, HistogramScale};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -16,12 +16,20 @@ const SPARKLINE_BARS: usize = 16;
 #[derive(Serialize)]
 struct Report {
     format: String,
+    /// Version of the file format itself.
+    format_version: Option<String>,
+    /// Program that wrote the file.
+    producer: Option<String>,
+    /// Operator sets that the file was written for.
+    opsets: Vec<OpsetReport>,
     file_bytes: u64,
     params: u64,
     tensor_bytes: u64,
     macs: Option<u64>,
     inputs: Vec<PortReport>,
     outputs: Vec<PortReport>,
+    /// Operator types and how many nodes have them, most frequent first.
+    ops: indexmap::IndexMap<String, usize>,
     layers: Vec<LayerReport>,
     /// Whether the graph can be run here.
     runnable: bool,
@@ -33,6 +41,13 @@ struct Report {
     notes: Vec<String>,
     #[serde(skip)]
     name: String,
+}
+
+#[derive(Serialize)]
+struct OpsetReport {
+    /// Empty for ONNX's own operators.
+    domain: String,
+    version: i64,
 }
 
 #[derive(Serialize)]
@@ -90,6 +105,10 @@ pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Outcome {
     });
     let report = Report {
         format: model.origin.format.clone(),
+        format_version: model.origin.format_version.clone(),
+        producer: model.origin.producer.clone(),
+        opsets: model.origin.opsets.iter().cloned().map(|(domain, version)| OpsetReport { domain, version }).collect(),
+        ops: model.graph.as_ref().map(count_ops).unwrap_or_default(),
         file_bytes: model.origin.file_bytes,
         params: model.parameter_count(),
         tensor_bytes: model.tensor_bytes(),
@@ -105,6 +124,16 @@ pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Outcome {
         notes: model.origin.notes,
     };
     console.report(&report, text)
+}
+
+fn count_ops(graph: &Graph) -> indexmap::IndexMap<String, usize> {
+    let mut counts = indexmap::IndexMap::<String, usize>::new();
+    for node in &graph.nodes {
+        let name = if node.domain.is_empty() { node.op.clone() } else { format!("{}.{}", node.domain, node.op) };
+        *counts.entry(name).or_default() += 1;
+    }
+    counts.sort_by(|a, n, b, m| m.cmp(n).then_with(|| a.cmp(b)));
+    counts
 }
 
 impl From<UnsupportedNode> for NodeReport {
@@ -175,11 +204,24 @@ fn text(report: &Report) -> Vec<String> {
         figures::count(report.params),
         macs.unwrap_or_default(),
     )];
+    let opset = |o: &OpsetReport| format!("{} {}", if o.domain.is_empty() { "opset" } else { &o.domain }, o.version);
+    let written: Vec<String> = report
+        .format_version
+        .iter()
+        .cloned()
+        .chain(report.opsets.iter().map(opset))
+        .chain(report.producer.as_ref().map(|producer| format!("written by {producer}")))
+        .collect();
+    if !written.is_empty() {
+        lines.push(written.join(", "));
+    }
     if report.outputs.is_empty() {
         lines.push("weights only: the file holds no graph, so it cannot be run".to_owned());
     } else {
         let ports = |ports: &[PortReport]| ports.iter().map(port_text).collect::<Vec<_>>().join(", ");
         lines.push(format!("{} \u{2192} {}", ports(&report.inputs), ports(&report.outputs)));
+        let ops = report.ops.iter().map(|(op, count)| format!("{count} {op}")).collect::<Vec<_>>();
+        lines.push(format!("operators: {}", ops.join(", ")));
     }
     lines.extend(report.notes.iter().cloned());
     lines.push(String::new());

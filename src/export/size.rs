@@ -1,5 +1,5 @@
 use super::{ExportError, zip_bytes};
-use crate::formats::safetensors;
+use crate::formats;
 use crate::model::{DType, Model, Tensor, layers_of};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -59,7 +59,7 @@ impl TensorSizes {
 pub struct Sizes {
     /// All tensors dense.
     pub dense: u64,
-    /// The safetensors file, which is dense.
+    /// The file in the format of its name, which is dense.
     pub file: u64,
     /// That file in a zip archive, see [`zip_bytes`].
     pub zip: u64,
@@ -91,8 +91,16 @@ impl Sizes {
 /// [`ExportError::Cancelled`] once `cancelled` says so, [`ExportError::Format`] if the model cannot be
 /// written at all.
 pub fn measure_sizes(model: &Model, cancelled: &mut dyn FnMut() -> bool) -> Result<Sizes, ExportError> {
-    let name = model.display_name();
-    let pieces = safetensors::pieces(model, Path::new(&name))?;
+    measure_sizes_of(model, Path::new(&model.display_name()), cancelled)
+}
+
+/// As [`measure_sizes`], for a file that is to be called `path`.
+///
+/// # Errors
+/// As [`measure_sizes`].
+pub fn measure_sizes_of(model: &Model, path: &Path, cancelled: &mut dyn FnMut() -> bool) -> Result<Sizes, ExportError> {
+    let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    let pieces = formats::pieces(model, path)?;
     let dense = model.tensor_bytes();
     let mut sizes = Sizes { dense, bitmask: dense, csr: dense, best: dense, ..Sizes::default() };
     for layer in layers_of(model) {
@@ -145,7 +153,7 @@ mod tests {
         model.tensors.insert("w.bias".into(), Tensor::from_f32(vec![40], vec![1.0; 40]).unwrap());
         let sizes = measure_sizes(&model, &mut || false).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let saved = crate::formats::save(&model, &folder.path().join("m")).unwrap();
+        let saved = formats::save(&model, &folder.path().join("m")).unwrap();
         assert_eq!((sizes.dense, sizes.file), (8160, saved.bytes));
         assert_eq!(sizes.bitmask, 160 + 250 + 199 * 4);
         assert_eq!(sizes.csr, 160 + 199 * 6 + 41 * 4);

@@ -1,4 +1,5 @@
-use super::{ExportError, ExportReport, measure_sizes, prove, provenance};
+use super::size::measure_sizes_of;
+use super::{ExportError, ExportReport, prove, provenance};
 use crate::data::Dataset;
 use crate::eval::Probe;
 use crate::formats;
@@ -55,7 +56,7 @@ pub fn export(
     step(1)?;
     let staged = formats::stage(&masked, path)?;
     step(2)?;
-    let reopened = formats::open(staged.path())?;
+    let reopened = formats::reopen(&staged)?;
     let probe = match data {
         Some(data) => Probe::Data { data, limit: PROOF_EXAMPLES },
         None => Probe::Random { model: &masked, examples: RANDOM_EXAMPLES, seed: 0 },
@@ -64,7 +65,7 @@ pub fn export(
     // Some systems do not rename a file that is still mapped.
     drop(reopened);
     step(3)?;
-    let sizes = measure_sizes(&masked, &mut || step(3).is_err())?;
+    let sizes = measure_sizes_of(&masked, path, &mut || step(3).is_err())?;
     step(4)?;
     let report = ExportReport::new(&masked, layers, (plan, &mask), sizes, proof, path.to_owned());
     staged.commit().map_err(|source| ExportError::Commit { path: path.to_owned(), source })?;

@@ -10,6 +10,7 @@ pub struct Staged {
     temporary: Temporary,
     target: PathBuf,
     bytes: u64,
+    companions: Vec<(String, Self)>,
 }
 
 #[derive(Debug)]
@@ -49,7 +50,19 @@ impl Staged {
         let temporary = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
         temporary.as_file().sync_all()?;
         let bytes = temporary.as_file().metadata()?.len();
-        Ok(Self { temporary: Temporary::File(temporary), target, bytes })
+        Ok(Self { temporary: Temporary::File(temporary), target, bytes, companions: Vec::new() })
+    }
+
+    /// Adds a file that this one refers to by `name`; it is moved into place first.
+    #[must_use]
+    pub fn with_companion(mut self, name: String, companion: Self) -> Self {
+        self.companions.push((name, companion));
+        self
+    }
+
+    /// The files that this one refers to, by the names that it has for them.
+    pub fn companions(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.companions.iter().map(|(name, staged)| (name.as_str(), staged.path()))
     }
 
     /// Writes a folder beside `path` with one file for each name, and syncs them. Files that the target
@@ -85,7 +98,7 @@ impl Staged {
             file.sync_all()?;
             bytes += file.metadata()?.len();
         }
-        Ok(Self { temporary: Temporary::Folder(temporary, names), target, bytes })
+        Ok(Self { temporary: Temporary::Folder(temporary, names), target, bytes, companions: Vec::new() })
     }
 
     /// Where the complete file or folder can be read until it is committed.
@@ -96,17 +109,24 @@ impl Staged {
         }
     }
 
-    /// Size of the file, or of all files.
-    pub const fn bytes(&self) -> u64 {
-        self.bytes
+    /// Size of the file, or of all files, those that it refers to included.
+    pub fn bytes(&self) -> u64 {
+        self.bytes + self.companions.iter().map(|(_, staged)| staged.bytes()).sum::<u64>()
     }
 
     /// Renames the file or folder into its final place and returns its size. Into a folder that exists, the
     /// files are renamed one by one, in the order in which they were named.
     ///
+    /// Files that it refers to are renamed first: what is read in between may be the old file with new data
+    /// beside it.
+    ///
     /// # Errors
     /// What the file system reports; a target file is then as it was.
     pub fn commit(self) -> io::Result<u64> {
+        let bytes = self.bytes();
+        for (_, companion) in self.companions {
+            companion.commit()?;
+        }
         let folder = folder_of(&self.target);
         match self.temporary {
             Temporary::File(file) => drop(file.persist(&self.target).map_err(|e| e.error)?),
@@ -127,7 +147,7 @@ impl Staged {
             }
         }
         sync_folder(&folder);
-        Ok(self.bytes)
+        Ok(bytes)
     }
 }
 

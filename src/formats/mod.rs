@@ -78,9 +78,34 @@ pub fn open_bytes(bytes: &Bytes, name: &Path) -> Result<Model, FormatError> {
     parse(bytes, name)
 }
 
-/// Writes a model, its graph included. The end of the target's name tells the format: `.pt`, `.pth`, `.th` and
-/// `.bin` are PyTorch's, `.npz` is NumPy's, and anything else is safetensors. A model from a folder goes back
-/// into a folder of the same shards if the target's name is not that of a file.
+/// Opens a file or folder that was staged, before it is in place.
+///
+/// # Errors
+/// As [`open`].
+pub fn reopen(staged: &Staged) -> Result<Model, FormatError> {
+    if staged.companions().next().is_none() {
+        return open(staged.path());
+    }
+    let known = staged.companions().map(|(name, path)| Ok((name.to_owned(), mapping::map(path)?)));
+    onnx::read_with(&mapping::map(staged.path())?, staged.path(), known.collect::<Result<_, FormatError>>()?)
+}
+
+/// The bytes of the file that [`stage`] would write for a model, in order, where they are not those of a
+/// container that is put together on writing; then those of a safetensors file.
+///
+/// # Errors
+/// [`FormatError`] if the model does not fit the format.
+pub fn pieces(model: &Model, path: &Path) -> Result<Vec<Bytes>, FormatError> {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
+        onnx::pieces(model, path)
+    } else {
+        safetensors::pieces(model, path)
+    }
+}
+
+/// Writes a model, its graph included. The end of the target's name tells the format: `.onnx` is ONNX, `.pt`,
+/// `.pth`, `.th` and `.bin` are PyTorch's, `.npz` is NumPy's, and anything else is safetensors. A model from a
+/// folder goes back into a folder of the same shards if the target's name is not that of a file.
 ///
 /// The target is replaced whole or not at all; a source that is still mapped stays valid, since its bytes
 /// live on until the mapping ends.
@@ -104,6 +129,7 @@ pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
     match extension.as_deref() {
         Some("pt" | "pth" | "th" | "bin") => torch::stage(model, path),
         Some("npz") => npz::stage(model, path),
+        Some("onnx") => onnx::stage(model, path),
         Some(read_only @ ("gguf" | "npy" | "json" | "h5")) => {
             let problem = format!(".{read_only} files are not written; use .safetensors");
             Err(FormatError::Unwritable { problem, path: path.to_owned() })

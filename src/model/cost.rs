@@ -1,4 +1,4 @@
-use super::{Dim, Graph, Layer, Model, Node};
+use super::{Dim, Graph, Layer, LayerKind, Model, Node};
 
 /// Multiply-accumulates of one node for one example (batch axis counted as 1), if its shapes are known.
 ///
@@ -31,6 +31,15 @@ fn elements(shape: &[Dim]) -> Option<u64> {
 /// Dense multiply-accumulates of a layer for one example, over every node that uses its weight.
 pub fn layer_macs(model: &Model, layer: &Layer) -> Option<u64> {
     let graph = model.graph.as_ref()?;
+    if layer.kind == LayerKind::Recurrent {
+        // Input and recurrence weights are layers of their own, each used once a step.
+        return layer.nodes.iter().try_fold(0u64, |sum, &n| {
+            let node = graph.node(n);
+            let input = graph.value(node.input(0)?).fact.shape.as_ref()?;
+            let steps = input.get(usize::from(node.int("layout", 0) != 0))?.known()? as u64;
+            Some(sum.saturating_add(steps.saturating_mul(layer.weight_count() as u64)))
+        });
+    }
     layer.nodes.iter().try_fold(0u64, |sum, &n| Some(sum.saturating_add(node_macs(graph, graph.node(n))?)))
 }
 

@@ -1,5 +1,4 @@
-use super::{Graph, Model, Node, NodeId, Tensor};
-use indexmap::IndexMap;
+use super::{Model, NodeId, Tensor};
 use serde::Serialize;
 
 /// What a layer computes with its weight.
@@ -12,7 +11,7 @@ pub enum LayerKind {
     ConvTranspose,
     /// Fully connected with `Gemm`.
     Linear,
-    /// Matrix product with a constant right-hand side.
+    /// Matrix product with a constant on one side.
     MatMul,
     /// Table look-up by `Gather`.
     Embedding,
@@ -48,6 +47,10 @@ pub enum Prunability {
     Empty,
     /// NaN weights have no magnitude to rank.
     NotANumber(u64),
+    /// The stored axes are mixed before the weight is used, so that none of them counts channels.
+    Rearranged,
+    /// The weight is written inside a function of the file, where nothing can replace it.
+    InsideFunction,
 }
 
 impl Prunability {
@@ -64,6 +67,10 @@ impl Prunability {
                 format!("stored as {dtype}; only floating-point weights can be ranked by magnitude")
             }
             Self::Empty => "has no weights".to_owned(),
+            Self::Rearranged => "its axes are mixed by a Reshape before it is used".to_owned(),
+            Self::InsideFunction => {
+                "it is written inside a function of the file, where it cannot be replaced".to_owned()
+            }
             Self::NotANumber(count) => format!("{count} weights are not a number; magnitudes cannot be ranked"),
         }
     }
@@ -125,67 +132,9 @@ impl Layer {
 /// All layers of a model, in graph order, or in file order where there is no graph.
 pub fn layers_of(model: &Model) -> Vec<Layer> {
     match &model.graph {
-        Some(graph) => graph_layers(model, graph),
+        Some(graph) => super::weights::graph_layers(model, graph),
         None => weight_layers(model),
     }
-}
-
-struct WeightUse {
-    kind: LayerKind,
-    input: usize,
-    bias: Option<usize>,
-    output_axis: usize,
-    groups: usize,
-}
-
-fn weight_use(node: &Node, weight_rank: usize) -> Option<WeightUse> {
-    let fixed = |kind, input, bias, output_axis| WeightUse { kind, input, bias, output_axis, groups: 1 };
-    Some(match node.op.as_str() {
-        "Conv" => WeightUse { groups: node.int("group", 1).max(1) as usize, ..fixed(LayerKind::Conv, 1, Some(2), 0) },
-        "ConvTranspose" => {
-            WeightUse { groups: node.int("group", 1).max(1) as usize, ..fixed(LayerKind::ConvTranspose, 1, Some(2), 1) }
-        }
-        "Gemm" => fixed(LayerKind::Linear, 1, Some(2), usize::from(node.int("transB", 0) == 0)),
-        "MatMul" if weight_rank >= 2 => fixed(LayerKind::MatMul, 1, None, weight_rank - 1),
-        "Gather" if weight_rank == 2 => fixed(LayerKind::Embedding, 0, None, 1),
-        "LSTM" | "GRU" | "RNN" => fixed(LayerKind::Recurrent, 1, Some(3), 1),
-        _ => return None,
-    })
-}
-
-fn graph_layers(model: &Model, graph: &Graph) -> Vec<Layer> {
-    let mut layers: IndexMap<&str, Layer> = IndexMap::new();
-    for (id, node) in graph.iter_nodes() {
-        let weight_input = usize::from(node.op != "Gather");
-        let Some(value) = node.input(weight_input) else { continue };
-        let Some(tensor) = model.initializer(value) else { continue };
-        let Some(usage) = weight_use(node, tensor.shape().len()) else { continue };
-        if node.op == "Gather" && !tensor.dtype().is_float() {
-            continue;
-        }
-        debug_assert_eq!(usage.input, weight_input);
-        let weight = graph.value(value).name.as_str();
-        if let Some(shared) = layers.get_mut(weight) {
-            shared.nodes.push(id);
-            continue;
-        }
-        let bias = usage.bias.and_then(|i| node.input(i)).filter(|&b| model.initializer(b).is_some());
-        layers.insert(
-            weight,
-            Layer {
-                name: layer_name(weight),
-                nodes: vec![id],
-                kind: usage.kind,
-                weight: weight.to_owned(),
-                bias: bias.map(|b| graph.value(b).name.clone()),
-                shape: tensor.shape().to_vec(),
-                output_axis: usage.output_axis,
-                groups: usage.groups,
-                prunability: prunability(tensor),
-            },
-        );
-    }
-    layers.into_values().collect()
 }
 
 fn weight_layers(model: &Model) -> Vec<Layer> {
@@ -210,11 +159,11 @@ fn weight_layers(model: &Model) -> Vec<Layer> {
         .collect()
 }
 
-fn layer_name(weight: &str) -> String {
+pub(super) fn layer_name(weight: &str) -> String {
     weight.strip_suffix(".weight").filter(|stem| !stem.is_empty()).unwrap_or(weight).to_owned()
 }
 
-fn prunability(tensor: &Tensor) -> Prunability {
+pub(super) fn prunability(tensor: &Tensor) -> Prunability {
     if !tensor.dtype().is_float() {
         Prunability::NotFloat(tensor.dtype())
     } else if tensor.is_empty() {

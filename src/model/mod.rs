@@ -18,6 +18,7 @@ mod package;
 mod recognize;
 mod source;
 mod tensor;
+mod weights;
 
 pub use architectures::Architecture;
 pub use assembler::{Assembler, Window};
@@ -53,7 +54,8 @@ pub struct Origin {
     pub format_version: Option<String>,
     /// Operator sets that the file was written for: domain, empty for ONNX's own, and version.
     pub opsets: Vec<(String, i64)>,
-    /// The file itself, if it can be written again with changed weights only.
+    /// The file itself, if it can be written again with changed weights only. Who changes the graph, or the
+    /// shape of a tensor, sets it to `None`.
     pub source: Option<Source>,
     /// What was decided or left out on opening, one sentence each.
     pub notes: Vec<String>,

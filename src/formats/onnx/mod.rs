@@ -13,14 +13,19 @@
 mod convert;
 mod data_type;
 mod external;
+mod fresh;
 mod function;
+mod patch;
+mod pieces;
 mod proto;
 mod read;
 mod tensor;
 mod upgrade;
 mod wire;
+mod write;
 
 pub use read::{read, read_tensor, read_with};
+pub use write::{pieces, stage};
 
 /// Whether the outermost fields are those of an ONNX model: known numbers, a graph, nothing behind.
 pub(super) fn looks_like_a_model(bytes: &[u8]) -> bool {

@@ -78,7 +78,6 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// The tag and length in front of a [`LENGTH`] field.
-#[expect(dead_code, reason = "for the writer")]
 pub fn prefix(number: u32, length: usize) -> Bytes {
     let mut out = Vec::with_capacity(12);
     put_varint(&mut out, u64::from(number) << 3 | u64::from(LENGTH));

@@ -14,7 +14,7 @@ mod types;
 pub use attribute::{AttributeProto, kind};
 pub use sharding::{DeviceConfigurationProto, NodeDeviceConfigurationProto};
 pub use tensor::{SparseTensorProto, TensorProto};
-pub use types::{Dimension, TypeProto, ValueInfoProto, dimension, type_proto};
+pub use types::{Dimension, TensorShapeProto, TypeProto, ValueInfoProto, dimension, type_proto};
 
 use prost::Message;
 
@@ -178,3 +178,6 @@ impl NodeProto {
         Some(self.domain()).filter(|&domain| domain != "ai.onnx").unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;
