@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Device, Tensor as CandleTensor, Var};
 use secateur::exec::{BatchNormMode, Bound, ExecError, Program, TrainProgram};
-use secateur::model::{Architecture, Attribute, Dim, GraphBuilder, Model, Tensor, ValueId, known_shape};
+use secateur::model::{
+    Architecture, Attribute, DType as DataType, Dim, GraphBuilder, Model, Tensor, ValueId, known_shape,
+};
 
 /// Numbers without structure, between -1 and 1.
 fn spread(len: usize, seed: u64) -> Vec<f32> {
@@ -349,4 +351,77 @@ fn an_output_that_is_also_read_inside_survives_fusion() {
     b.output(y);
     let outputs = bind(&b.finish().unwrap()).run(&[Tensor::from_f32(vec![1, 2], vec![1.0, 1.0]).unwrap()]).unwrap();
     assert_eq!((outputs[0].to_f32()[0], outputs[1].to_f32()[0]), (-2.0, 0.0));
+}
+
+/// rows x weight^T + bias, times a scale, as older exporters write it.
+fn transposed_weight() -> Model {
+    let mut b = GraphBuilder::new("transposed weight");
+    let x = b.input("x", vec![Dim::symbol("batch"), 3.into(), 4.into()]);
+    let w = b.tensor("w", tensor(&[5, 4], 1));
+    let turned = b.node("turn", "Transpose", &[w], &[]);
+    let h = b.node("matmul", "MatMul", &[x, turned], &[]);
+    let bias = b.tensor("bias", tensor(&[5], 2));
+    let h = b.node("add", "Add", &[bias, h], &[]);
+    let scale = b.tensor("scale", tensor(&[1, 1, 5], 3));
+    let h = b.node("mul", "Mul", &[h, scale], &[]);
+    let y = b.node("gelu", "Gelu", &[h], &[]);
+    b.output(y);
+    b.finish().unwrap()
+}
+
+#[test]
+fn constants_per_channel_become_part_of_the_product_before_them() {
+    let model = transposed_weight();
+    let bound = bind(&model);
+    assert_eq!(bound.shared_steps(&bound).1, 1, "transposition, product, bias, scale and activation are one step");
+    let x = tensor(&[2, 3, 4], 5);
+    let plain = TrainProgram::new(&model).unwrap().forward(&[candle(&x)], BatchNormMode::Running).unwrap();
+    assert_near(&bound.run(&[x]).unwrap()[0].to_f32(), &values(&plain[0]), 1e-5);
+}
+
+#[test]
+fn a_constant_along_another_axis_is_not_taken_for_one_per_channel() {
+    let mut b = GraphBuilder::new("rows");
+    let x = b.input("x", vec![3.into(), 4.into()]);
+    let w = b.tensor("w", tensor(&[4, 3], 1));
+    let h = b.node("matmul", "MatMul", &[x, w], &[]);
+    let rows = b.tensor("rows", tensor(&[3, 1], 2));
+    let y = b.node("add", "Add", &[h, rows], &[]);
+    b.output(y);
+    let model = b.finish().unwrap();
+    let x = tensor(&[3, 4], 5);
+    let plain = TrainProgram::new(&model).unwrap().forward(&[candle(&x)], BatchNormMode::Running).unwrap();
+    assert_near(&bind(&model).run(&[x]).unwrap()[0].to_f32(), &values(&plain[0]), 1e-6);
+}
+
+#[test]
+fn a_weight_behind_a_transposition_trains_and_rebinds() {
+    let model = transposed_weight();
+    let mut program = TrainProgram::new(&model).unwrap();
+    let names: Vec<&str> = program.parameters().iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["w", "bias", "scale"]);
+    let y = program.forward(&[candle(&tensor(&[2, 3, 4], 5))], BatchNormMode::Batch).unwrap().remove(0);
+    let gradients = program.backward(&y.sum_all().unwrap()).unwrap();
+    assert_eq!(gradients.get(program.parameter("w").unwrap()).unwrap().dims(), [5, 4]);
+    let mut edited = model.clone();
+    edited.tensors.insert("w".into(), tensor(&[5, 4], 9));
+    let x = tensor(&[1, 3, 4], 7);
+    let rebound = bind(&model).rebind(&edited).unwrap();
+    assert_eq!(rebound.run(std::slice::from_ref(&x)).unwrap(), bind(&edited).run(&[x]).unwrap());
+}
+
+#[test]
+fn integers_wrap_around_and_come_back_in_their_own_type() {
+    let bytes = |values: &[u8]| Tensor::new(DataType::U8, vec![values.len()], values.to_vec().into()).unwrap();
+    let mut b = GraphBuilder::new("bytes");
+    let x = b.input("x", known_shape(&[2]));
+    let c = b.tensor("c", bytes(&[200, 1]));
+    let y = b.node("add", "Add", &[x, c], &[]);
+    b.output(y);
+    let mut model = b.finish().unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    for value in &mut graph.values {
+        value.fact.dtype = Some(DataType::U8);
+    }
+    assert_eq!(bind(&model).run(&[bytes(&[100, 1])]).unwrap()[0], bytes(&[44, 2]));
 }

@@ -157,3 +157,27 @@ fn batch_norm_in_training_equals_pytorch_running_statistics_included() {
     };
     check_all(&["batch_norm_train"], 2, model, &[("gamma", "ggamma"), ("beta", "gbeta")]);
 }
+
+#[test]
+fn transposed_convolutions_and_their_gradients_equal_pytorch() {
+    let model = |case: &Case, arrays: &Arrays| {
+        let attributes = [
+            ("strides", repeated(case.int("stride"), 2)),
+            ("pads", repeated(case.int("padding"), 4)),
+            ("output_padding", repeated(case.int("output_padding"), 2)),
+            ("group", Attribute::Int(case.int("groups"))),
+        ];
+        single_node("ConvTranspose", arrays, &["w", "b"], &attributes)
+    };
+    check_all(&["conv_transpose2d"], 3, model, &[("w", "gw"), ("b", "gb")]);
+}
+
+#[test]
+fn layer_normalisation_and_its_gradients_equal_pytorch() {
+    let model = |case: &Case, arrays: &Arrays| {
+        let axis = -(arrays["gamma"].rank() as i64);
+        let attributes = [("epsilon", Attribute::Float(case.float("eps"))), ("axis", Attribute::Int(axis))];
+        single_node("LayerNormalization", arrays, &["gamma", "beta"], &attributes)
+    };
+    check_all(&["layer_norm"], 1, model, &[("gamma", "ggamma"), ("beta", "gbeta")]);
+}

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod cli;
+mod conformance;
 mod execution;
 mod gguf_files;
 #[cfg(feature = "gui")]

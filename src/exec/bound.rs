@@ -162,6 +162,13 @@ fn constants_of<'a>(program: &'a Program, step: &'a Step) -> impl Iterator<Item 
     })
 }
 
+/// Scale and shift of two normalisations one after the other.
+fn composed((s1, t1): &(Vec<f32>, Vec<f32>), (s2, t2): &(Vec<f32>, Vec<f32>)) -> (Vec<f32>, Vec<f32>) {
+    let scale = s1.iter().zip(s2).map(|(a, b)| a * b).collect();
+    let shift = t1.iter().zip(s2.iter().zip(t2)).map(|(t, (s, u))| t * s + u).collect();
+    (scale, shift)
+}
+
 fn prepare(program: &Program, step: &Step, constants: &[Held]) -> Result<Ready, ExecError> {
     let held = |call: usize| -> Result<Vec<Option<CandleTensor>>, ExecError> {
         let convert = |input: &Source| match input {
@@ -176,7 +183,13 @@ fn prepare(program: &Program, step: &Step, constants: &[Held]) -> Result<Ready, 
         let call = &program.0.calls[index];
         let held = held(index)?;
         match stage {
-            Stage::Norm => fusion.norm = Some(call.operator.affine(&Inputs(&held)).map_err(|e| call.failed(e))?),
+            Stage::Norm => {
+                let next = call.operator.affine(&Inputs(&held)).map_err(|e| call.failed(e))?;
+                fusion.norm = Some(match fusion.norm.take() {
+                    Some(first) => composed(&first, &next),
+                    None => next,
+                });
+            }
             Stage::Activation => {
                 fusion.activation = call.operator.activation(&Inputs(&held)).map_err(|e| call.failed(e))?;
             }

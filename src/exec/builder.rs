@@ -1,5 +1,6 @@
 //! From the nodes of a graph to calls: operators built, constants found, types derived.
 
+use super::body::captures_of;
 use super::error::{ExecError, UnsupportedNode};
 use super::ops::{self, NodeContext};
 use super::program::{Call, Constant, Source};
@@ -66,6 +67,11 @@ fn used_values(graph: &Graph) -> Vec<bool> {
     for id in reads.chain(&graph.outputs) {
         used[id.0 as usize] = true;
     }
+    for name in graph.nodes.iter().flat_map(captures_of) {
+        if let Some(id) = graph.find(&name) {
+            used[id.0 as usize] = true;
+        }
+    }
     used
 }
 
@@ -110,6 +116,7 @@ impl Parts {
         let operator = ops::build(&NodeContext { node, graph, model, types: &self.types })?;
         let inputs: Vec<Source> =
             node.inputs.iter().map(|input| input.map_or(Source::Absent, |id| self.sources[id.0 as usize])).collect();
+        let inputs = inputs.into_iter().chain(self.captured(graph, node)?).collect();
         let operand_types: Vec<DType> = node
             .inputs
             .iter()
@@ -125,7 +132,8 @@ impl Parts {
             let call = Arc::new(call);
             for (output, value) in outputs.into_iter().enumerate() {
                 let Some(value) = value else { continue };
-                let constant = Constant::Computed { call: Arc::clone(&call), output };
+                let shape = graph.values[value].fact.extents();
+                let constant = Constant::Computed { call: Arc::clone(&call), output, shape };
                 self.add_constant(value, constant, types[output], from_weights);
             }
             return Ok(());
@@ -137,6 +145,15 @@ impl Parts {
         }
         self.calls.push(call);
         Ok(())
+    }
+
+    /// Where the values come from that a node's bodies read.
+    fn captured(&self, graph: &Graph, node: &Node) -> Result<Vec<Source>, String> {
+        let source = |name: String| match graph.find(&name) {
+            Some(id) => Ok(self.sources[id.0 as usize]),
+            None => Err(format!("its body reads `{name}`, which nothing defines")),
+        };
+        captures_of(node).into_iter().map(source).collect()
     }
 
     fn folds(&self, call: &Call, folding: Folding) -> bool {

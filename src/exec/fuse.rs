@@ -1,5 +1,5 @@
-use super::ops::Stage;
-use super::program::{Call, Source};
+use super::ops::{ChannelAxis, Stage};
+use super::program::{Call, Constant, Source};
 use crate::model::{Dim, Graph};
 
 /// One node of the evaluation, with the nodes that became part of it.
@@ -20,7 +20,7 @@ pub(super) struct Step {
 /// The evaluation's steps: later nodes become part of earlier ones where these can take them in.
 ///
 /// A step stands where the last of its nodes stood, so that everything it reads exists by then.
-pub(super) fn fuse(graph: &Graph, calls: &[Call], outputs: &[Source]) -> Vec<Step> {
+pub(super) fn fuse(graph: &Graph, constants: &[Constant], calls: &[Call], outputs: &[Source]) -> Vec<Step> {
     let readers = readers(graph.values.len(), calls, outputs);
     let mut absorbed = vec![false; calls.len()];
     let mut steps: Vec<(usize, Step)> = Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn fuse(graph: &Graph, calls: &[Call], outputs: &[Source]) -> Vec<Ste
         let mut step = Step { call: index, fused: Vec::new(), residual: None, outputs, frees: Vec::new() };
         let mut last = index;
         if takes_only_constants(&calls[index]) {
-            while let Some((stage, next, residual)) = next_stage(graph, calls, &readers, &absorbed, &step) {
+            while let Some((stage, next, residual)) = next_stage(graph, constants, calls, &readers, &absorbed, &step) {
                 absorbed[next] = true;
                 step.fused.push((stage, next));
                 step.residual = step.residual.or(residual);
@@ -74,6 +74,7 @@ type Next = (Stage, usize, Option<Source>);
 
 fn next_stage(
     graph: &Graph,
+    constants: &[Constant],
     calls: &[Call],
     readers: &[Vec<Option<usize>>],
     absorbed: &[bool],
@@ -82,10 +83,24 @@ fn next_stage(
     let &[Some(output)] = &step.outputs[..] else { return None };
     let &[Some(next)] = &readers[output][..] else { return None };
     let (head, call) = (&calls[step.call].operator, &calls[next]);
-    let stage = call.operator.stage()?;
-    let in_order = step.fused.last().is_none_or(|(previous, _)| *previous < stage);
+    let last = step.fused.last().map(|(stage, _)| *stage);
+    // Normalisations one after another are one.
+    let fits = |stage| {
+        head.accepts(stage) && last.is_none_or(|last| last < stage || (last == Stage::Norm && stage == Stage::Norm))
+    };
     let single = matches!(call.outputs[..], [Some(_)]);
-    if absorbed[next] || !single || !in_order || !head.accepts(stage) {
+    if absorbed[next] || !single {
+        return None;
+    }
+    if call.operator.is_affine()
+        && let Some(constant) = other_constant(call, output)
+    {
+        let channels = channels(graph, head.channel_axis()?, output)?;
+        let per_channel = is_per_channel(constants[constant].shape()?, head.channel_axis()?, graph, output, channels);
+        return (fits(Stage::Norm) && per_channel).then_some((Stage::Norm, next, None));
+    }
+    let stage = call.operator.stage()?;
+    if !fits(stage) || (stage == Stage::Norm && !is_second(graph, head.channel_axis()?, output)) {
         return None;
     }
     if stage == Stage::Residual {
@@ -96,6 +111,40 @@ fn next_stage(
     }
     let feeds_first = call.inputs.first() == Some(&Source::Slot(output));
     (feeds_first && takes_only_constants(call)).then_some((stage, next, None))
+}
+
+/// The constant of a call on a slot and a constant.
+fn other_constant(call: &Call, slot: usize) -> Option<usize> {
+    match call.inputs[..] {
+        [Source::Slot(a), Source::Constant(c)] | [Source::Constant(c), Source::Slot(a)] if a == slot => Some(c),
+        _ => None,
+    }
+}
+
+/// The number of channels of a value, if its shape says so.
+fn channels(graph: &Graph, axis: ChannelAxis, slot: usize) -> Option<usize> {
+    let shape = graph.values[slot].fact.shape.as_ref()?;
+    match axis {
+        ChannelAxis::Second => shape.get(1)?.known(),
+        ChannelAxis::Last => shape.last()?.known(),
+    }
+}
+
+/// Whether a constant of this shape has one number for each channel of a value, and adds no axis to it.
+fn is_per_channel(constant: &[usize], axis: ChannelAxis, graph: &Graph, slot: usize, channels: usize) -> bool {
+    let Some(shape) = &graph.values[slot].fact.shape else { return false };
+    let from_end = match axis {
+        ChannelAxis::Second => shape.len() - 2,
+        ChannelAxis::Last => 0,
+    };
+    let Some(at) = constant.len().checked_sub(from_end + 1) else { return false };
+    let others = constant.iter().enumerate().all(|(i, &n)| i == at || n == 1);
+    constant.len() <= shape.len() && others && constant[at] == channels && channels > 1
+}
+
+/// Whether the channels of a value are its second axis, as those of a batch normalisation.
+fn is_second(graph: &Graph, axis: ChannelAxis, slot: usize) -> bool {
+    axis == ChannelAxis::Second || graph.values[slot].fact.shape.as_ref().is_some_and(|shape| shape.len() == 2)
 }
 
 fn same_shape(graph: &Graph, a: usize, b: usize) -> bool {

@@ -5,12 +5,23 @@
 //! [`Bound::rebind`] prepares only the steps that read them. [`TrainProgram`] runs the same graph
 //! differentiably.
 //!
+//! # Element types
+//! Floats of every width are computed in f32, integers in i64 and booleans as u8. Integers wrap around
+//! where their declared type does, and results come back in the type that the graph gives them.
+//!
+//! # What runs once
+//! A call on constants alone is computed when weights are bound, so that a transposed, dequantised or cast
+//! weight costs nothing in a run; for training, those through which a gradient reaches a parameter stay in
+//! the graph. Values that shape inference has folded are taken as they are.
+//!
 //! # Reproducibility
 //! Results are the same bytes on any number of threads. Convolutions and fully connected layers with
 //! constant weights, pools and elementwise functions also give each example the same bytes whatever
-//! batch it is in; a `MatMul` of two computed operands may not. Between machines, whose vector units
+//! batch it is in; a `MatMul` of two computed operands may not. Random operators draw from the seed of
+//! their node, the same in every run. Between machines, whose vector units
 //! and mathematical libraries differ, only closeness is promised.
 
+mod body;
 mod bound;
 mod builder;
 mod convert;

@@ -34,8 +34,19 @@ pub(super) enum Constant {
     Named(String, Vec<usize>),
     /// A number that the graph itself carries.
     Inline(Tensor),
-    /// The result of a call on earlier constants.
-    Computed { call: Arc<Call>, output: usize },
+    /// The result of a call on earlier constants, with its shape where that is known.
+    Computed { call: Arc<Call>, output: usize, shape: Option<Vec<usize>> },
+}
+
+impl Constant {
+    /// Its shape, if that is known before anything runs.
+    pub fn shape(&self) -> Option<&[usize]> {
+        match self {
+            Self::Named(_, shape) => Some(shape),
+            Self::Inline(tensor) => Some(tensor.shape()),
+            Self::Computed { shape, .. } => shape.as_deref(),
+        }
+    }
 }
 
 /// A node with its operator built.
@@ -94,7 +105,7 @@ impl Program {
         };
         let output_sources: Vec<Source> = graph.outputs.iter().map(|id| parts.sources[id.0 as usize]).collect();
         let type_of = |id: &ValueId| parts.types[id.0 as usize].unwrap_or(DType::F32);
-        let steps = fuse(graph, &parts.calls, &output_sources);
+        let steps = fuse(graph, &parts.constants, &parts.calls, &output_sources);
         Ok(Self(Arc::new(Compiled {
             inputs: graph.inputs.iter().map(port).collect(),
             input_slots: graph.inputs.iter().map(|id| id.0 as usize).collect(),
@@ -131,37 +142,7 @@ impl Program {
     ///
     /// Computed ones whose operands are those of `earlier` are taken from there.
     pub(super) fn resolve(&self, model: &Model, earlier: Option<&[Held]>) -> Result<Vec<Held>, ExecError> {
-        let mut resolved: Vec<Held> = Vec::with_capacity(self.0.constants.len());
-        for (index, constant) in self.0.constants.iter().enumerate() {
-            let held = match constant {
-                Constant::Inline(tensor) => Held::Given(tensor.clone()),
-                Constant::Named(name, shape) => {
-                    let tensor = model.tensors.get(name).ok_or_else(|| ExecError::MissingTensor(name.clone()))?;
-                    if tensor.shape() != shape {
-                        return Err(ExecError::ParameterShape {
-                            name: name.clone(),
-                            expected: shape.clone(),
-                            actual: tensor.shape().to_vec(),
-                        });
-                    }
-                    Held::Given(tensor.clone())
-                }
-                Constant::Computed { call, output } => {
-                    let reads = || {
-                        call.inputs.iter().filter_map(|source| match source {
-                            Source::Constant(index) => Some(*index),
-                            _ => None,
-                        })
-                    };
-                    match earlier.filter(|earlier| reads().all(|i| earlier[i].is_same(&resolved[i]))) {
-                        Some(earlier) => earlier[index].clone(),
-                        None => Held::Computed(compute(call, *output, &resolved)?),
-                    }
-                }
-            };
-            resolved.push(held);
-        }
-        Ok(resolved)
+        resolve_constants(&self.0.constants, model, earlier)
     }
 
     /// Fills a slot table with checked inputs.
@@ -244,6 +225,45 @@ impl Held {
             _ => false,
         }
     }
+}
+
+/// The values of `constants` in `model`; computed ones whose operands are those of `earlier` are taken from there.
+pub(super) fn resolve_constants(
+    constants: &[Constant],
+    model: &Model,
+    earlier: Option<&[Held]>,
+) -> Result<Vec<Held>, ExecError> {
+    let mut resolved: Vec<Held> = Vec::with_capacity(constants.len());
+    for (index, constant) in constants.iter().enumerate() {
+        let held = match constant {
+            Constant::Inline(tensor) => Held::Given(tensor.clone()),
+            Constant::Named(name, shape) => {
+                let tensor = model.tensors.get(name).ok_or_else(|| ExecError::MissingTensor(name.clone()))?;
+                if tensor.shape() != shape {
+                    return Err(ExecError::ParameterShape {
+                        name: name.clone(),
+                        expected: shape.clone(),
+                        actual: tensor.shape().to_vec(),
+                    });
+                }
+                Held::Given(tensor.clone())
+            }
+            Constant::Computed { call, output, .. } => {
+                let reads = || {
+                    call.inputs.iter().filter_map(|source| match source {
+                        Source::Constant(index) => Some(*index),
+                        _ => None,
+                    })
+                };
+                match earlier.filter(|earlier| reads().all(|i| earlier[i].is_same(&resolved[i]))) {
+                    Some(earlier) => earlier[index].clone(),
+                    None => Held::Computed(compute(call, *output, &resolved)?),
+                }
+            }
+        };
+        resolved.push(held);
+    }
+    Ok(resolved)
 }
 
 fn compute(call: &Call, output: usize, constants: &[Held]) -> Result<candle_core::Tensor, ExecError> {

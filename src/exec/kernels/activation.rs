@@ -80,12 +80,9 @@ macro_rules! with_function {
             Activation::Relu => $go!(|x: f32| if x < 0.0 { 0.0 } else { x }),
             Activation::LeakyRelu(slope) => $go!(|x: f32| if x < 0.0 { slope * x } else { x }),
             Activation::Clip(lower, upper) => {
-                $go!(|x: f32| if x < lower {
-                    lower
-                } else if x > upper {
-                    upper
-                } else {
-                    x
+                $go!(|x: f32| {
+                    let x = if x < lower { lower } else { x };
+                    if x > upper { upper } else { x }
                 })
             }
             Activation::Sigmoid => $go!(sigmoid),

@@ -2,7 +2,8 @@
 
 use super::conv::sum_lanes;
 use super::exponential::exp;
-use super::parallel;
+use super::{custom, parallel};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 /// Rows of about this many elements in all make one task.
 const TASK_ELEMENTS: usize = 1 << 13;
@@ -10,7 +11,7 @@ const TASK_ELEMENTS: usize = 1 << 13;
 /// How a row is normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Normalization {
-    /// exp(x) over the sum of all.
+    /// exp(x) over the sum of all; zero where every x is -inf.
     Softmax,
     /// The logarithm of that.
     LogSoftmax,
@@ -54,7 +55,8 @@ fn normalize(kind: Normalization, row: &[f32], out: &mut [f32]) {
             // A row that is masked out altogether has no maximum to take off.
             let most = maximum(row).max(f32::MIN);
             out.iter_mut().zip(row).for_each(|(o, x)| *o = exp(x - most));
-            let share = 1.0 / sum_lanes(out);
+            let total = sum_lanes(out);
+            let share = if total == 0.0 { 0.0 } else { 1.0 / total };
             for o in out {
                 *o *= share;
             }
@@ -117,6 +119,31 @@ pub fn backward(kind: Normalization, (x, y, grad): (&[f32], &[f32], &[f32]), len
             }
         }
     })
+}
+
+/// [`Normalization::Softmax`] along the last axis, as a Candle operator.
+#[derive(Clone, Copy, Debug)]
+pub struct LastAxis;
+
+impl CustomOp1 for LastAxis {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let len = xl.dims().last().copied().unwrap_or(1);
+        Ok(custom::output(forward(Normalization::Softmax, custom::elements(x, xl)?, len), xl.shape()))
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let len = x.dims().last().copied().unwrap_or(1);
+        let values = custom::with_elements(x, |x| {
+            custom::with_elements(y, |y| {
+                custom::with_elements(grad, |g| Ok(backward(Normalization::Softmax, (x, y, g), len)))
+            })
+        })?;
+        custom::tensor(values, x.shape()).map(Some)
+    }
 }
 
 #[cfg(test)]

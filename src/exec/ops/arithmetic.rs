@@ -141,6 +141,10 @@ impl Arithmetic {
             Kind::Min if unsigned => plan.map(&x, &y, |a, b| (a as u64).min(b as u64) as i64),
             Kind::Min => plan.map(&x, &y, i64::min),
             Kind::ShiftLeft => plan.map(&x, &y, |a, b| if (0..bits).contains(&b) { a << b } else { 0 }),
+            // Signed numbers keep their sign, however far they are shifted.
+            Kind::ShiftRight if !unsigned => {
+                plan.map(&x, &y, |a, b| a >> if (0..bits).contains(&b) { b } else { bits - 1 })
+            }
             Kind::ShiftRight => {
                 plan.map(&x, &y, |a, b| if (0..bits).contains(&b) { ((a as u64) >> b) as i64 } else { 0 })
             }
@@ -194,6 +198,16 @@ impl Operator for Arithmetic {
 
     fn is_differentiable(&self) -> bool {
         !matches!(self.kind, Kind::Modulo | Kind::Remainder)
+    }
+
+    fn is_affine(&self) -> bool {
+        matches!(self.kind, Kind::Add | Kind::Mul) && self.dtype == DType::F32
+    }
+
+    fn affine(&self, constants: &Inputs<'_>) -> Result<(Vec<f32>, Vec<f32>)> {
+        let Some(values) = constants.floats(0)?.or(constants.floats(1)?) else { bail!("it has no constant") };
+        let same = vec![if self.kind == Kind::Add { 1.0 } else { 0.0 }; values.len()];
+        Ok(if self.kind == Kind::Add { (same, values) } else { (values, same) })
     }
 
     fn stage(&self) -> Option<Stage> {

@@ -1,4 +1,5 @@
-use crate::model::{DType, Graph, Model, Node, Shape, Tensor};
+use crate::exec::body::captures_of;
+use crate::model::{DType, Fact, Graph, Model, Node, Shape, Tensor};
 
 /// What a constructor may look at.
 pub struct NodeContext<'a> {
@@ -40,6 +41,17 @@ impl NodeContext<'_> {
     pub fn constant(&self, index: usize) -> Option<&Tensor> {
         let id = self.node.input(index)?;
         self.model.initializer(id).or_else(|| self.graph.value(id).fact.constant.as_ref())
+    }
+
+    /// Names and facts of the values that the node's bodies read from this graph.
+    pub fn captured(&self) -> Vec<(String, Fact)> {
+        let fact = |name: String| {
+            let Some(id) = self.graph.find(&name) else { return (name, Fact::default()) };
+            let fact = &self.graph.value(id).fact;
+            let dtype = self.types.get(id.0 as usize).copied().flatten().or(fact.dtype);
+            (name, Fact { dtype, ..fact.clone() })
+        };
+        captures_of(self.node).into_iter().map(fact).collect()
     }
 
     /// Integers of an attribute, copied.

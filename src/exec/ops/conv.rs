@@ -1,6 +1,6 @@
 use super::conv_nd::ConvNd;
 use super::linear::fold_norm;
-use super::{Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Record, Stage, WindowSpec};
+use super::{Build, ChannelAxis, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Record, Stage, WindowSpec};
 use crate::exec::kernels::conv::{ConvWeight, Convolution, bias_gradient};
 use crate::exec::kernels::epilogue::Epilogue;
 use crate::exec::kernels::{Window, custom};
@@ -63,6 +63,10 @@ impl Operator for Conv {
 
     fn trains(&self, index: usize, _: &[usize]) -> bool {
         index == 1 || index == 2
+    }
+
+    fn channel_axis(&self) -> Option<ChannelAxis> {
+        Some(ChannelAxis::Second)
     }
 
     fn accepts(&self, stage: Stage) -> bool {

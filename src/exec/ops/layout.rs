@@ -113,14 +113,32 @@ struct Transpose {
     order: Option<Vec<i64>>,
 }
 
+impl Transpose {
+    fn order(&self, rank: usize) -> Result<Vec<usize>> {
+        match &self.order {
+            Some(order) => order.iter().map(|&a| axis_of(a, rank)).collect(),
+            None => Ok((0..rank).rev().collect()),
+        }
+    }
+}
+
 impl Operator for Transpose {
     fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
         let x = inputs.required(0)?;
-        let order: Vec<usize> = match &self.order {
-            Some(order) => order.iter().map(|&a| axis_of(a, x.rank())).collect::<Result<_>>()?,
-            None => (0..x.rank()).rev().collect(),
-        };
-        Ok(vec![x.permute(order)?])
+        Ok(vec![x.permute(self.order(x.rank())?)?])
+    }
+
+    fn backward(&self, _: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let order = self.order(grad.rank())?;
+        let mut inverse = vec![0; order.len()];
+        for (i, &axis) in order.iter().enumerate() {
+            inverse[axis] = i;
+        }
+        Ok(vec![Some(grad.permute(inverse)?.contiguous()?)])
+    }
+
+    fn passes_parameters(&self) -> bool {
+        true
     }
 }
 

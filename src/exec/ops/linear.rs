@@ -1,5 +1,7 @@
 use super::conv::bias_gradient_of;
-use super::{Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Record, Stage};
+use super::types::{Carrier, Values, carrier_of};
+use super::{Build, ChannelAxis, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Record, Stage};
+use crate::exec::kernels::broadcast::Broadcast;
 use crate::exec::kernels::custom;
 use crate::exec::kernels::epilogue::Epilogue;
 use crate::exec::kernels::linear::Linear;
@@ -7,7 +9,8 @@ use crate::exec::kernels::panel::PanelWeight;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
 
-pub(super) const OPERATORS: &[(&str, Build)] = &[("Gemm", |c| Ok(Gemm::build(c))), ("MatMul", MatMul::build)];
+pub(super) const OPERATORS: &[(&str, Build)] =
+    &[("Gemm", |c| Ok(Gemm::build(c))), ("MatMul", |c| Ok(Arc::new(MatMul::of(c))))];
 
 /// Scales the rows of a weight by a fused normalisation, and returns the bias that goes with it.
 ///
@@ -277,6 +280,10 @@ impl Operator for Gemm {
         index == 1 || index == 2
     }
 
+    fn channel_axis(&self) -> Option<ChannelAxis> {
+        Some(ChannelAxis::Last)
+    }
+
     fn accepts(&self, stage: Stage) -> bool {
         !self.transpose_a && self.row_bias && stage != Stage::MaxPool
     }
@@ -306,39 +313,109 @@ fn prepare(weight: &Tensor, bias: Option<&Tensor>, fusion: &Fusion) -> Result<Ar
 
 /// The matrix product of NumPy, broadcast over leading axes.
 #[derive(Clone, Copy, Debug)]
-struct MatMul;
+struct MatMul {
+    /// Whether it is known to be rows of floats times a matrix.
+    plain: bool,
+}
 
 impl MatMul {
-    fn build(context: &NodeContext<'_>) -> std::result::Result<Arc<dyn Operator>, String> {
-        let ranks = [0, 1].map(|i| context.shape(i).map(Vec::len));
-        if ranks.iter().flatten().any(|&rank| rank < 2) {
-            return Err("operands of one axis are not implemented".to_owned());
+    fn of(context: &NodeContext<'_>) -> Self {
+        let rank = |index: usize| context.shape(index).map(Vec::len);
+        let plain = rank(1) == Some(2) && rank(0).is_some_and(|rank| rank > 1) && context.dtype(0).is_float();
+        Self { plain }
+    }
+
+    fn floats(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        if a.rank() == 1 {
+            let y = Self::floats(&a.unsqueeze(0)?, b)?;
+            return y.squeeze(y.rank() - if b.rank() == 1 { 1 } else { 2 });
         }
-        Ok(Arc::new(Self))
+        if b.rank() == 1 {
+            let y = Self::floats(a, &b.unsqueeze(1)?)?;
+            return y.squeeze(y.rank() - 1);
+        }
+        let same_batch = a.rank() == b.rank() && a.dims()[..a.rank() - 2] == b.dims()[..b.rank() - 2];
+        match b.rank() {
+            2 => a.contiguous()?.apply_op2(&b.t()?.contiguous()?, FullyConnected),
+            _ if same_batch => a.contiguous()?.matmul(&b.contiguous()?),
+            _ => a.broadcast_matmul(b),
+        }
     }
 }
 
 impl Operator for MatMul {
     fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
         let (a, b) = (inputs.required(0)?, inputs.required(1)?);
-        let y = if b.rank() == 2 {
-            a.contiguous()?.apply_op2(&b.t()?.contiguous()?, FullyConnected)?
-        } else {
-            a.broadcast_matmul(b)?
-        };
-        Ok(vec![y])
+        if carrier_of(a) == Carrier::Integer {
+            return Ok(vec![integer_matmul(a, b)?]);
+        }
+        Ok(vec![Self::floats(a, b)?])
+    }
+
+    fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let (a, b) = (record.inputs.required(0)?, record.inputs.required(1)?);
+        if b.rank() != 2 || a.rank() < 2 {
+            return record.by_candle(self, grad);
+        }
+        let weight = b.t()?.contiguous()?;
+        let (ga, gw) = FullyConnected::gradients(a, &weight, grad, (record.wants(0), record.wants(1)))?;
+        Ok(vec![ga, gw.map(|g| g.t()?.contiguous()).transpose()?])
     }
 
     fn trains(&self, _: usize, _: &[usize]) -> bool {
         true
     }
 
+    fn channel_axis(&self) -> Option<ChannelAxis> {
+        Some(ChannelAxis::Last)
+    }
+
+    fn accepts(&self, stage: Stage) -> bool {
+        self.plain && stage != Stage::MaxPool
+    }
+
     fn prepare(&self, constants: &Inputs<'_>, fusion: &Fusion) -> Result<Option<Arc<dyn Kernel>>> {
         match constants.optional(1) {
-            Some(weight) if weight.rank() == 2 => prepare(&weight.t()?.contiguous()?, None, fusion).map(Some),
+            Some(weight) if self.plain && weight.rank() == 2 => {
+                prepare(&weight.t()?.contiguous()?, None, fusion).map(Some)
+            }
             _ => Ok(None),
         }
     }
+}
+
+/// The product of matrices of integers, which wraps around.
+pub(super) fn integer_matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (rows, inner) = match a.dims() {
+        [inner] => (1, *inner),
+        [.., rows, inner] => (*rows, *inner),
+        [] => bail!("a number is no matrix"),
+    };
+    let (expected, columns) = match b.dims() {
+        [inner] => (*inner, 1),
+        [.., inner, columns] => (*inner, *columns),
+        [] => bail!("a number is no matrix"),
+    };
+    let batch = |t: &Tensor| t.dims()[..t.rank().saturating_sub(2)].to_vec();
+    let plan = match Broadcast::of(&batch(a), &batch(b)) {
+        Some(plan) if inner == expected => plan,
+        _ => bail!("shapes {:?} and {:?} cannot be multiplied", a.dims(), b.dims()),
+    };
+    let (Values::I64(x), Values::I64(y)) = (Values::of(a)?, Values::of(b)?) else { bail!("it needs integers") };
+    let index = |t: &Tensor| -> Vec<usize> { (0..batch(t).iter().product()).collect() };
+    let pairs = plan.map(&index(a), &index(b), |a, b| (a, b));
+    let mut values = Vec::with_capacity(pairs.len() * rows * columns);
+    for (a, b) in pairs {
+        let (x, y) = (&x[a * rows * inner..], &y[b * inner * columns..]);
+        for (row, column) in (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))) {
+            let products = (0..inner).map(|i| x[row * inner + i].wrapping_mul(y[i * columns + column]));
+            values.push(products.fold(0, i64::wrapping_add));
+        }
+    }
+    let mut shape = plan.shape.clone();
+    shape.extend((a.rank() > 1).then_some(rows));
+    shape.extend((b.rank() > 1).then_some(columns));
+    Values::I64(values).tensor(&shape)
 }
 
 #[cfg(test)]

@@ -9,23 +9,29 @@
 
 mod activation;
 mod arithmetic;
+mod attention;
 mod batch_norm;
 mod cast;
 mod context;
+mod control;
 mod conv;
 mod conv_nd;
 mod conv_transpose;
+mod detection;
 mod einsum;
 mod elementary;
 mod gather;
+mod grid_sample;
 mod layout;
 mod linear;
 mod logic;
+mod loss;
 mod normalization;
 mod operands;
 mod operator;
 mod pool;
 mod pool_nd;
+mod quantized;
 mod random;
 mod recurrent;
 mod reduce;
@@ -43,7 +49,7 @@ mod window_nd;
 use candle_core::{Result, bail};
 pub use context::NodeContext;
 pub use operands::Inputs;
-pub use operator::{BatchNormMode, Fusion, Kernel, Operator, Pass, Record, Stage};
+pub use operator::{BatchNormMode, ChannelAxis, Fusion, Kernel, Operator, Pass, Record, Stage};
 use std::sync::Arc;
 pub use window::WindowSpec;
 
@@ -58,21 +64,27 @@ type Family = &'static [(&'static str, Build)];
 const FAMILIES: &[Family] = &[
     activation::OPERATORS,
     arithmetic::OPERATORS,
+    attention::OPERATORS,
     batch_norm::OPERATORS,
     cast::OPERATORS,
+    control::OPERATORS,
     conv::OPERATORS,
     conv_transpose::OPERATORS,
+    detection::OPERATORS,
     einsum::OPERATORS,
     elementary::OPERATORS,
     gather::OPERATORS,
+    grid_sample::OPERATORS,
     layout::OPERATORS,
     linear::OPERATORS,
     logic::OPERATORS,
+    loss::OPERATORS,
     normalization::OPERATORS,
     pool::OPERATORS,
     pool_nd::OPERATORS,
     recurrent::OPERATORS,
     reduce::OPERATORS,
+    quantized::OPERATORS,
     random::OPERATORS,
     resize::OPERATORS,
     shape::OPERATORS,

@@ -97,6 +97,15 @@ pub enum Stage {
     MaxPool,
 }
 
+/// Where the channels of a result lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelAxis {
+    /// On the second axis, as of convolutions.
+    Second,
+    /// On the last axis, as of matrix products.
+    Last,
+}
+
 /// What was fused into a node, with its numbers resolved.
 #[derive(Clone, Debug, Default)]
 pub struct Fusion {
@@ -165,6 +174,16 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
 
     /// Whether a node of `stage` may be fused into this one.
     fn accepts(&self, _stage: Stage) -> bool {
+        false
+    }
+
+    /// Where the channels of its result lie, if it accepts [`Stage::Norm`].
+    fn channel_axis(&self) -> Option<ChannelAxis> {
+        None
+    }
+
+    /// Whether with one constant per channel it is a [`Stage::Norm`].
+    fn is_affine(&self) -> bool {
         false
     }
 

@@ -272,7 +272,7 @@ impl Resize {
 }
 
 /// Keys' cubic convolution kernel (1981).
-fn cubic(distance: f32, a: f32) -> f32 {
+pub(super) fn cubic(distance: f32, a: f32) -> f32 {
     let d = distance.abs();
     if d <= 1.0 {
         ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0
