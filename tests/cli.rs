@@ -155,7 +155,7 @@ fn flags_and_their_saved_plan_give_the_same_file_on_any_number_of_threads() {
     let bench = Bench::new(Architecture::LeNet5);
     let at = |name: &str| bench.path(name).display().to_string();
     let prune = format!("prune {}", bench.model.display());
-    let (flags, plan) = (at("flags"), at("plan.toml"));
+    let (flags, plan) = (at("flagged"), at("plan.toml"));
     let first = json(&format!(
         "{prune} -o {flags} --sparsity 0.9 --scope global --exclude conv1 --save-plan {plan} --threads 1"
     ));
