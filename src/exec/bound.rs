@@ -162,10 +162,12 @@ fn constants_of<'a>(program: &'a Program, step: &'a Step) -> impl Iterator<Item 
     })
 }
 
-/// Scale and shift of two normalisations one after the other.
+/// Scale and shift of two normalisations one after the other; one number stands for all channels.
 fn composed((s1, t1): &(Vec<f32>, Vec<f32>), (s2, t2): &(Vec<f32>, Vec<f32>)) -> (Vec<f32>, Vec<f32>) {
-    let scale = s1.iter().zip(s2).map(|(a, b)| a * b).collect();
-    let shift = t1.iter().zip(s2.iter().zip(t2)).map(|(t, (s, u))| t * s + u).collect();
+    let channels = s1.len().max(s2.len());
+    let at = |values: &[f32], i: usize| if values.len() == 1 { values[0] } else { values[i] };
+    let scale = (0..channels).map(|i| at(s1, i) * at(s2, i)).collect();
+    let shift = (0..channels).map(|i| at(t1, i) * at(s2, i) + at(t2, i)).collect();
     (scale, shift)
 }
 

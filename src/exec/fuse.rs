@@ -130,13 +130,17 @@ fn channels(graph: &Graph, axis: ChannelAxis, slot: usize) -> Option<usize> {
     }
 }
 
-/// Whether a constant of this shape has one number for each channel of a value, and adds no axis to it.
+/// Whether a constant of this shape has one number for each channel of a value, or for all of them, and
+/// adds no axis to it.
 fn is_per_channel(constant: &[usize], axis: ChannelAxis, graph: &Graph, slot: usize, channels: usize) -> bool {
     let Some(shape) = &graph.values[slot].fact.shape else { return false };
     let from_end = match axis {
         ChannelAxis::Second => shape.len() - 2,
         ChannelAxis::Last => 0,
     };
+    if constant.iter().product::<usize>() == 1 {
+        return constant.len() <= shape.len();
+    }
     let Some(at) = constant.len().checked_sub(from_end + 1) else { return false };
     let others = constant.iter().enumerate().all(|(i, &n)| i == at || n == 1);
     constant.len() <= shape.len() && others && constant[at] == channels && channels > 1

@@ -87,6 +87,33 @@ impl Selection {
     }
 }
 
+/// x of `extents` within a tensor of `shape`, `before` elements from its start on each axis, `fill` around it.
+pub fn padded(x: &[f32], extents: &[usize], (shape, before): (&[usize], &[usize]), fill: f32) -> Vec<f32> {
+    let (Some((&width, outer)), Some((&from_width, _))) = (shape.split_last(), extents.split_last()) else {
+        return x.to_vec();
+    };
+    let rows = (CHUNK / width.max(1)).max(1);
+    let steps = strides(extents);
+    let left = before[outer.len()];
+    super::parallel::build(shape.iter().product(), rows * width, |task, out| {
+        if fill != 0.0 {
+            out.fill(fill);
+        }
+        for (i, out) in out.chunks_exact_mut(width).enumerate() {
+            let (mut rest, mut from, mut inside) = (task * rows + i, 0, true);
+            for axis in (0..outer.len()).rev() {
+                let at = (rest % outer[axis]).checked_sub(before[axis]).filter(|&at| at < extents[axis]);
+                inside &= at.is_some();
+                from += at.unwrap_or(0) * steps[axis];
+                rest /= outer[axis];
+            }
+            if inside {
+                out[left..left + from_width].copy_from_slice(&x[from..from + from_width]);
+            }
+        }
+    })
+}
+
 /// Steps of a row-major tensor of `shape`.
 pub fn strides(shape: &[usize]) -> Vec<usize> {
     let mut steps = vec![1; shape.len()];
@@ -106,6 +133,18 @@ mod tests {
         let selection = Selection::along_axes(&[2, 3, 4], &[vec![1, NOWHERE], vec![0, 1, 2], vec![0, 1, 2, 3]]);
         assert_eq!(selection, Selection { block: 12, from: vec![1, NOWHERE] });
         assert_eq!(Selection::along_axes(&[], &[]), Selection { block: 1, from: vec![0] });
+    }
+
+    #[test]
+    fn padding_row_by_row_equals_the_selection() {
+        let x: Vec<f32> = (0..12).map(|i| i as f32 + 1.0).collect();
+        let axis = |n: usize, before: usize, after: usize| {
+            let around = |count: usize| std::iter::repeat_n(NOWHERE, count);
+            around(before).chain(0..n).chain(around(after)).collect::<Vec<usize>>()
+        };
+        let selection = Selection::along_axes(&[2, 3, 2], &[axis(2, 1, 0), axis(3, 0, 2), axis(2, 2, 1)]);
+        let rows = padded(&x, &[2, 3, 2], (&[3, 5, 5], &[1, 0, 2]), 0.5);
+        assert_eq!(rows, selection.take(&x, 0.5));
     }
 
     proptest! {

@@ -22,6 +22,8 @@ pub(super) fn fold_norm(
     fusion: &Fusion,
 ) -> Result<Option<Vec<f32>>> {
     let Some((scale, shift)) = &fusion.norm else { return Ok(bias) };
+    let every = |values: &[f32]| if values.len() == 1 { vec![values[0]; outputs] } else { values.to_vec() };
+    let (scale, shift) = (&every(scale), &every(shift));
     if scale.len() != outputs || shift.len() != outputs || outputs == 0 {
         bail!("a normalisation of {} channels does not fit {outputs} outputs", scale.len());
     }

@@ -1,7 +1,7 @@
 use super::selecting::{Select, Selected, selecting};
 use super::{Build, Inputs, NodeContext, Operator, Pass, Record, axes_of, axis_of};
 use crate::exec::kernels::custom;
-use crate::exec::kernels::selection::{NOWHERE, Selection};
+use crate::exec::kernels::selection::{NOWHERE, Selection, padded};
 use candle_core::{Result, Tensor, bail};
 use std::sync::Arc;
 
@@ -147,6 +147,24 @@ impl Pad {
 }
 
 impl Select for Pad {
+    /// Rows copied into a filled tensor, which is how padding mostly comes.
+    fn shortcut(&self, inputs: &Inputs<'_>) -> Result<Option<Tensor>> {
+        let x = inputs.required(0)?;
+        let pads = inputs.integers(1)?.or_else(|| self.pads.clone()).unwrap_or_default();
+        let plain = inputs.optional(3).is_none() && pads.len() == 2 * x.rank() && pads.iter().all(|p| *p >= 0);
+        if !plain || self.mode != PadMode::Constant || x.dtype() != candle_core::DType::F32 {
+            return Ok(None);
+        }
+        if pads.iter().all(|p| *p == 0) {
+            return Ok(Some(x.clone()));
+        }
+        let value = inputs.non_empty(2).map_or(Ok(None), |_| inputs.scalar(2))?.unwrap_or(self.value);
+        let before: Vec<usize> = pads[..x.rank()].iter().map(|&p| p as usize).collect();
+        let shape: Vec<usize> = (0..x.rank()).map(|a| before[a] + x.dims()[a] + pads[a + x.rank()] as usize).collect();
+        let values = custom::with_elements(x, |v| Ok(padded(v, x.dims(), (&shape, &before), value)))?;
+        Ok(Some(custom::tensor(values, shape)?))
+    }
+
     fn select(&self, inputs: &Inputs<'_>) -> Result<Selected> {
         let shape = inputs.required(0)?.dims();
         let Some(pads) = inputs.integers(1)?.or_else(|| self.pads.clone()) else { bail!("the pads are missing") };
