@@ -1,7 +1,7 @@
 //! ONNX in and out.
 //!
 //! Reading decodes the protobuf in place: weights stay views into the mapped file. The graph is brought
-//! into one form, operator set 21 ([`upgrade`] lists what is rewritten), with model-local functions put in
+//! into one form, operator set 21 (the module `upgrade` lists what is rewritten), with model-local functions put in
 //! place of their calls. Tensors are the initializers and those `Constant` nodes that may hold weights,
 //! under the names that the file has for them. What is not understood, be it an operator, an attribute or
 //! an element type, is kept.
