@@ -3,6 +3,7 @@ use super::command_line::CommandLine;
 use super::filter::{Filter, SortKey, arrange};
 use super::history::History;
 use super::messages::Messages;
+use super::open_data::{Gallery, OpenData};
 use super::project::Project;
 use super::scoreboard::Scoreboard;
 use super::selection::Selection;
@@ -52,7 +53,7 @@ pub struct JobView {
 #[derive(Debug)]
 pub struct Session {
     pub(super) project: Option<Project>,
-    pub(super) data: Option<Dataset>,
+    pub(super) data: Option<OpenData>,
     pub(super) selection: Selection,
     pub(super) view: View,
     pub(super) settings: Settings,
@@ -64,6 +65,8 @@ pub struct Session {
     /// The folder that the program was started in.
     pub(super) here: PathBuf,
     pub(super) plan_file: Option<(PathBuf, Plan)>,
+    /// Counts pairs of model and data measured; a dense result is current if it carries the newest number.
+    pub(super) round: u64,
     /// Counts plans shown; a result is current if it carries the newest number.
     pub(super) ticket: u64,
 }
@@ -88,6 +91,7 @@ impl Session {
             storage,
             here: std::env::current_dir().unwrap_or_default(),
             plan_file: None,
+            round: 0,
             ticket: 0,
         })
     }
@@ -98,8 +102,13 @@ impl Session {
     }
 
     /// The data set on which accuracy is measured.
-    pub const fn data(&self) -> Option<&Dataset> {
-        self.data.as_ref()
+    pub fn data(&self) -> Option<&Dataset> {
+        self.data.as_ref().map(|data| &data.set)
+    }
+
+    /// Pictures of examples of the open data.
+    pub fn gallery(&self) -> Option<&Gallery> {
+        self.data.as_ref().map(|data| &data.gallery)
     }
 
     /// Selected layers.

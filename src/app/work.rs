@@ -1,5 +1,6 @@
 use super::history::{StepId, StepMetrics};
 use super::messages::{Offer, Severity};
+use super::open_data::OpenData;
 use super::project::{Opened, Project};
 use super::scoreboard::Fidelity;
 use super::session::Session;
@@ -19,8 +20,11 @@ use std::sync::Arc;
 /// What background work reports to the session.
 pub(super) enum Report {
     Opened(Box<Opened>),
-    Data(Dataset, Option<PathBuf>),
-    Dense(Evaluation),
+    Data(Box<OpenData>, Option<PathBuf>),
+    Dense {
+        round: u64,
+        evaluation: Evaluation,
+    },
     Pruned {
         ticket: u64,
         step: Option<StepId>,
@@ -119,7 +123,7 @@ impl Session {
         });
         self.slots.data.submit("Opening Fashion-MNIST", |job| {
             job.send(match samples::dataset() {
-                Ok(data) => Report::Data(data, samples::data_path()),
+                Ok(data) => Report::Data(Box::new(OpenData::new(data)), samples::data_path()),
                 Err(error) => Report::Failed(error.to_string()),
             });
         });
@@ -129,7 +133,7 @@ impl Session {
         let label = format!("Opening {}", name_of(&path));
         self.slots.data.submit(label, move |job| {
             match Dataset::open_observed(&path, Split::Test, None, &|done, total| tell(job, done, total)) {
-                Ok(data) => job.send(Report::Data(data, Some(path))),
+                Ok(data) => job.send(Report::Data(Box::new(OpenData::new(data)), Some(path))),
                 Err(DataError::Cancelled) => {}
                 Err(error) => job.send(Report::Failed(error.to_string())),
             }
@@ -159,6 +163,7 @@ impl Session {
     /// Measures the dense model, then whatever plan is on screen.
     pub(super) fn start_measuring_all(&mut self) {
         self.slots.forget_measurements();
+        self.round += 1;
         self.scoreboard.dense.outdate();
         self.start_measuring_dense();
         self.plan_changed();
@@ -168,9 +173,11 @@ impl Session {
         let (Some(project), Some(data)) = (&self.project, self.labelled_data()) else { return };
         let Ok(engine) = &project.opened.engine else { return };
         let (engine, data, model) = (Arc::clone(engine), data.clone(), Arc::clone(&project.opened.model));
+        let round = self.round;
         self.slots.dense.submit("Measuring the dense model", move |job| {
             let options = EvalOptions::for_model(&model);
-            let observe = &mut |so_far: &Evaluation| watch(job, so_far, Report::Dense);
+            let observe =
+                &mut |so_far: &Evaluation| watch(job, so_far, |evaluation| Report::Dense { round, evaluation });
             report_failure(job, eval::evaluate(&engine.dense, &data, &options, observe));
         });
     }
@@ -195,7 +202,7 @@ impl Session {
             return self.mirror_dense();
         }
         if let (Some(step), Some(data)) = (step, &self.data) {
-            let known = project.history.step(step).metrics.as_ref().filter(|m| m.data == data.fingerprint());
+            let known = project.history.step(step).metrics.as_ref().filter(|m| m.data == data.fingerprint);
             if let Some(metrics) = known {
                 self.slots.pruned.cancel();
                 self.scoreboard.pruned.set(metrics.evaluation.clone());
@@ -207,7 +214,7 @@ impl Session {
 
     /// The data, if accuracy can be measured on it.
     pub(super) fn labelled_data(&self) -> Option<&Dataset> {
-        self.data.as_ref().filter(|data| data.labels().is_some())
+        self.data().filter(|data| data.labels().is_some())
     }
 
     /// Compares the outputs of the plan with the dense model's, on examples without labels or, where there
@@ -215,7 +222,7 @@ impl Session {
     fn start_measuring_fidelity(&self, settled: bool) {
         let Some(project) = &self.project else { return };
         let Ok(engine) = &project.opened.engine else { return };
-        let (engine, data, opened) = (Arc::clone(engine), self.data.clone(), project.opened.clone());
+        let (engine, data, opened) = (Arc::clone(engine), self.data().cloned(), project.opened.clone());
         let (plan, ticket) = (project.plan().clone(), self.ticket);
         self.slots.pruned.submit("Comparing with the dense model", move |job| {
             let bound = match bind(&opened, &plan, &engine.dense) {
@@ -253,7 +260,7 @@ impl Session {
     }
 
     fn start_measuring_pruned(&self, step: Option<StepId>) {
-        let (Some(project), Some(data)) = (&self.project, &self.data) else { return };
+        let (Some(project), Some(data)) = (&self.project, self.data()) else { return };
         let Ok(engine) = &project.opened.engine else { return };
         let (engine, data, opened) = (Arc::clone(engine), data.clone(), project.opened.clone());
         let (plan, ticket) = (project.plan().clone(), self.ticket);
@@ -306,7 +313,7 @@ impl Session {
         if let Some(problem) = project.preview().problem() {
             return self.messages.say(Severity::Error, format!("Nothing was written: {problem}"));
         }
-        let (opened, plan, data) = (project.opened.clone(), project.plan().clone(), self.data.clone());
+        let (opened, plan, data) = (project.opened.clone(), project.plan().clone(), self.data().cloned());
         self.slots.files.submit(format!("Exporting {}", name_of(&path)), move |job| {
             let request = export::Request {
                 model: &opened.model,
@@ -345,12 +352,14 @@ impl Session {
                     self.settings.remember(model, Some(path));
                     self.save_settings();
                 }
-                self.data = Some(data);
+                self.data = Some(*data);
                 self.scoreboard =
                     super::Scoreboard { unavailable: self.scoreboard.unavailable.take(), ..Default::default() };
                 self.start_measuring_all();
             }
-            Report::Dense(evaluation) => {
+            // What is left of another model or other data says nothing of these.
+            Report::Dense { round, .. } if round != self.round => {}
+            Report::Dense { evaluation, .. } => {
                 self.warn_near_chance(&evaluation);
                 self.scoreboard.dense.set(evaluation);
                 if self.project.as_ref().is_some_and(|p| p.plan().is_dense()) {
@@ -414,8 +423,8 @@ impl Session {
             self.settings.remember(path, None);
             self.save_settings();
             let earlier = self.settings.data_for(path).map(Path::to_owned);
-            match (earlier, &self.data) {
-                (Some(earlier), now) if now.as_ref().is_none_or(|now| now.path() != earlier) => {
+            match (earlier, self.data.as_ref().map(|data| &data.set)) {
+                (Some(earlier), now) if now.is_none_or(|now| now.path() != earlier) => {
                     self.start_opening_data(earlier);
                 }
                 (None, Some(now)) if now.path().exists() => {
@@ -432,7 +441,7 @@ impl Session {
 
     /// Data whose examples the new model cannot take would only fail later.
     fn drop_unfitting_data(&mut self) {
-        let (Some(project), Some(data)) = (&self.project, &self.data) else { return };
+        let (Some(project), Some(data)) = (&self.project, self.data()) else { return };
         let Ok(engine) = &project.opened.engine else { return };
         let fits = engine.program.inputs().first().and_then(|port| port.fact.shape.as_ref()).is_none_or(|shape| {
             shape.len() == data.example_shape().len() + 1
@@ -462,7 +471,7 @@ impl Session {
     fn take_in_accuracy(&mut self, ticket: u64, step: Option<StepId>, evaluation: Evaluation) {
         let complete = evaluation.is_complete();
         if let (true, Some(step), Some(data)) = (complete, step, &self.data) {
-            let metrics = StepMetrics { evaluation: evaluation.clone(), data: data.fingerprint() };
+            let metrics = StepMetrics { evaluation: evaluation.clone(), data: data.fingerprint };
             if ticket == self.ticket
                 && let Some(history) = self.history_mut()
             {
@@ -520,4 +529,19 @@ fn report_failure(job: &JobContext<Report>, result: Result<Evaluation, EvalError
 
 fn name_of(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dense_result_of_an_earlier_model_or_data_is_not_taken_in() {
+        let mut session = Session::new(None, &(Arc::new(|| {}) as Wake)).unwrap();
+        session.round = 2;
+        session.take_in(Report::Dense { round: 1, evaluation: Evaluation::default() });
+        assert!(session.scoreboard.dense.value().is_none());
+        session.take_in(Report::Dense { round: 2, evaluation: Evaluation::default() });
+        assert!(session.scoreboard.dense.value().is_some());
+    }
 }

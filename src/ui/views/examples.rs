@@ -1,27 +1,22 @@
-use crate::app::{Command, PathPurpose, figures};
-use crate::data::Dataset;
+use crate::app::{Command, Gallery, PathPurpose, figures};
+use crate::data::{Dataset, Picture};
 use crate::ui::Scene;
 use crate::ui::theme;
 use crate::ui::widgets::primary_button;
 use egui::{
     Align2, Color32, ColorImage, FontId, Id, Rect, RichText, Sense, TextureHandle, TextureOptions, Ui, pos2, vec2,
 };
+use std::sync::Arc;
 
 /// Points of an example on screen, its label not included.
 const CELL: f32 = 84.0;
 const LABEL: f32 = 20.0;
 const GAP: f32 = 12.0;
 
-/// Pixels kept of the longer side of an example.
-const SIDE: usize = 168;
-
-/// Most examples shown.
-const SHOWN: usize = 60;
-
 /// The first examples in measuring order, as the model gets them, with their labels.
 pub fn examples(ui: &mut Ui, scene: &mut Scene<'_>) {
     let t = scene.t;
-    let Some(data) = scene.session.data() else {
+    let (Some(data), Some(gallery)) = (scene.session.data(), scene.session.gallery()) else {
         ui.label(RichText::new("No data is open.").font(theme::title()));
         ui.label(
             RichText::new("Accuracy is measured on labelled examples: npz, IDX, CIFAR, CSV or a folder of images.")
@@ -36,11 +31,12 @@ pub fn examples(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.label(RichText::new(data.name()).font(theme::title()));
     ui.label(RichText::new(description(data)).font(FontId::proportional(12.0)).color(t.dim));
     ui.add_space(10.0);
-    let Some(shown) = textures(ui, data) else {
+    if gallery.is_empty() {
         let text = format!("Examples of shape {:?} are no images.", data.example_shape());
         ui.label(RichText::new(text).color(t.dim));
         return;
-    };
+    }
+    let shown = textures(ui, gallery);
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         let columns = (((ui.available_width() + GAP) / (CELL + GAP)) as usize).max(1);
         let rows = shown.len().div_ceil(columns);
@@ -96,33 +92,24 @@ fn description(data: &Dataset) -> String {
     )
 }
 
-/// What the textures were made from.
-type Key = (std::path::PathBuf, usize, Vec<usize>);
-type Shown = std::sync::Arc<Vec<(usize, TextureHandle)>>;
+type Shown = Arc<Vec<(usize, TextureHandle)>>;
 
-/// Textures of the first examples, kept until other data is opened.
-fn textures(ui: &Ui, data: &Dataset) -> Option<Shown> {
+/// Textures of the gallery, kept until other data is opened.
+fn textures(ui: &Ui, gallery: &Gallery) -> Shown {
     let id = Id::unique("example textures");
-    let key: Key = (data.path().to_owned(), data.len(), data.example_shape().to_vec());
-    if let Some((known, shown)) = ui.data(|d| d.get_temp::<(Key, Shown)>(id))
-        && known == key
+    if let Some((known, shown)) = ui.data(|d| d.get_temp::<(Gallery, Shown)>(id))
+        && Arc::ptr_eq(&known, gallery)
     {
-        return Some(shown);
+        return shown;
     }
-    let order = data.stratified_order(0);
-    let shown: Option<Vec<_>> = order
-        .into_iter()
-        .take(SHOWN)
-        .map(|index| {
-            let picture = data.picture(index, SIDE)?;
-            let pixels = picture.rgb.iter().map(|&[r, g, b]| Color32::from_rgb(r, g, b)).collect();
-            let image = ColorImage::new([picture.width, picture.height], pixels);
-            let sharp = picture.width.max(picture.height) < CELL as usize;
-            let options = if sharp { TextureOptions::NEAREST } else { TextureOptions::LINEAR };
-            Some((index, ui.ctx().load_texture(format!("example {index}"), image, options)))
-        })
-        .collect();
-    let shown = Shown::new(shown?);
-    ui.data_mut(|d| d.insert_temp(id, (key, Shown::clone(&shown))));
-    Some(shown)
+    let texture = |(index, picture): &(usize, Picture)| {
+        let pixels = picture.rgb.iter().map(|&[r, g, b]| Color32::from_rgb(r, g, b)).collect();
+        let image = ColorImage::new([picture.width, picture.height], pixels);
+        let sharp = picture.width.max(picture.height) < CELL as usize;
+        let options = if sharp { TextureOptions::NEAREST } else { TextureOptions::LINEAR };
+        (*index, ui.ctx().load_texture(format!("example {index}"), image, options))
+    };
+    let shown = Shown::new(gallery.iter().map(texture).collect());
+    ui.data_mut(|d| d.insert_temp(id, (Gallery::clone(gallery), Shown::clone(&shown))));
+    shown
 }
