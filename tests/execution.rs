@@ -328,6 +328,21 @@ fn layout_and_reduction_operators_follow_onnx() {
 }
 
 #[test]
+fn products_go_over_any_number_of_batch_axes() {
+    let (a, b) = (tensor(&[1, 2, 3, 4, 5], 1), tensor(&[2, 1, 5, 6], 2));
+    let y = evaluate("MatMul", a.clone(), std::slice::from_ref(&b), &[], 17);
+    assert_eq!(y.shape(), [1, 2, 3, 4, 6]);
+    let (x, w, y) = (a.to_f32(), b.to_f32(), y.to_f32());
+    let expected: Vec<f32> = (0..2 * 3 * 4 * 6)
+        .map(|i| {
+            let (group, row, column) = (i / 72, i / 6, i % 6);
+            (0..5).map(|k| x[row * 5 + k] * w[(group * 5 + k) * 6 + column]).sum()
+        })
+        .collect();
+    assert_near(&y, &expected, 1e-6);
+}
+
+#[test]
 fn gemm_follows_its_attributes() {
     let x = Tensor::from_f32(vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]).unwrap();
     let w = Tensor::from_f32(vec![2, 3], vec![1.0, 0.0, 2.0, -1.0, 1.0, 0.5]).unwrap();

@@ -85,7 +85,15 @@ pub enum ExecError {
 
 impl From<candle_core::Error> for ExecError {
     fn from(error: candle_core::Error) -> Self {
-        Self::Candle(Box::new(error))
+        Self::Candle(Box::new(without_backtrace(error)))
+    }
+}
+
+/// Candle appends many lines to its message where `RUST_BACKTRACE` is set; users get the message alone.
+pub(super) fn without_backtrace(error: candle_core::Error) -> candle_core::Error {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => without_backtrace(*inner),
+        error => error,
     }
 }
 
@@ -107,6 +115,14 @@ fn describe_unsupported(nodes: &[UnsupportedNode]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backtrace_of_candle_is_left_out() {
+        let inner = Box::new(candle_core::Error::Msg("bad shape".into()));
+        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
+        let error = ExecError::from(candle_core::Error::WithBacktrace { inner, backtrace });
+        assert_eq!(error.to_string(), "tensor data could not be converted: bad shape");
+    }
 
     #[test]
     fn nodes_that_fail_alike_are_said_once() {

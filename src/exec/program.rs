@@ -1,5 +1,5 @@
 use super::builder::{Folding, build_calls};
-use super::error::ExecError;
+use super::error::{ExecError, without_backtrace};
 use super::fuse::{Step, fuse};
 use super::kernels::parallel;
 use super::ops::{BatchNormMode, Inputs, Operator, Pass};
@@ -63,7 +63,7 @@ pub(super) struct Call {
 impl Call {
     /// Names the node in an error of Candle or a kernel.
     pub fn failed(&self, source: candle_core::Error) -> ExecError {
-        ExecError::Node { node: self.label.clone(), op: self.op.clone(), source: Box::new(source) }
+        ExecError::Node { node: self.label.clone(), op: self.op.clone(), source: Box::new(without_backtrace(source)) }
     }
 }
 

@@ -336,12 +336,19 @@ impl MatMul {
             let y = Self::floats(a, &b.unsqueeze(1)?)?;
             return y.squeeze(y.rank() - 1);
         }
-        let same_batch = a.rank() == b.rank() && a.dims()[..a.rank() - 2] == b.dims()[..b.rank() - 2];
-        match b.rank() {
-            2 => a.contiguous()?.apply_op2(&b.t()?.contiguous()?, FullyConnected),
-            _ if same_batch => a.contiguous()?.matmul(&b.contiguous()?),
-            _ => a.broadcast_matmul(b),
+        if b.rank() == 2 {
+            return a.contiguous()?.apply_op2(&b.t()?.contiguous()?, FullyConnected);
         }
+        // Candle multiplies over at most two batch axes, so they become one.
+        let batch_of = |t: &Tensor| Shape::from(&t.dims()[..t.rank() - 2]);
+        let batch = batch_of(a).broadcast_shape_binary_op(&batch_of(b), "matmul")?;
+        let as_batch = |t: &Tensor| {
+            let matrix = &t.dims()[t.rank() - 2..];
+            let whole = [batch.dims(), matrix].concat();
+            t.broadcast_as(whole)?.contiguous()?.reshape((batch.elem_count(), matrix[0], matrix[1]))
+        };
+        let y = as_batch(a)?.matmul(&as_batch(b)?)?;
+        y.reshape([batch.dims(), &y.dims()[1..]].concat())
     }
 }
 
