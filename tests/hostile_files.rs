@@ -87,3 +87,17 @@ fn weights_that_are_not_a_number_can_be_looked_at() {
     let model = formats::open(&path).unwrap();
     assert_eq!(layers_of(&model).len(), 1);
 }
+
+#[test]
+fn a_download_that_was_cut_off_is_called_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Architecture::Mlp300100.build(1).unwrap();
+    for name in ["m.onnx", "m.pth"] {
+        let path = folder.path().join(name);
+        formats::save(&model, &path).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let message = refusal(&path);
+        assert!(message.contains("cut off") && message.contains("again"), "{message}");
+    }
+}

@@ -3,6 +3,7 @@ use crate::data::npz::unpacked_limit;
 use bytes::Bytes;
 use std::io::{Cursor, Read as _};
 use std::path::{Path, PathBuf};
+use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
 /// A zip archive in memory or mapped; what is stored in it uncompressed is read without a copy.
@@ -20,7 +21,16 @@ impl Archive {
     /// # Errors
     /// [`FormatError::Malformed`] if there is none or it contradicts itself.
     pub fn open(bytes: &Bytes, path: &Path) -> Result<Self, FormatError> {
-        let zip = ZipArchive::new(Cursor::new(bytes.clone())).map_err(|e| malformed(e.to_string(), path))?;
+        let unreadable = |error: ZipError| match error {
+            // The directory of a zip stands at its end.
+            ZipError::InvalidArchive(_) => {
+                "its end is missing or damaged, as of a download or a save that was cut off; \
+                                            fetch or save it again"
+                    .to_owned()
+            }
+            error => error.to_string(),
+        };
+        let zip = ZipArchive::new(Cursor::new(bytes.clone())).map_err(|e| malformed(unreadable(e), path))?;
         let name =
             |i| zip.name_for_index(i).and_then(Result::ok).map_or_else(String::new, std::borrow::Cow::into_owned);
         let names = (0..zip.len()).map(name).collect();

@@ -108,5 +108,9 @@ fn metadata_of(entries: &[StringStringEntryProto]) -> IndexMap<String, String> {
 
 /// The first sentence of prost's account.
 fn sentence(error: &str) -> String {
+    if error.ends_with("buffer underflow") {
+        return "it ends before its data does, as a download or export that was cut off; fetch or export it again"
+            .to_owned();
+    }
     error.strip_prefix("failed to decode Protobuf message: ").unwrap_or(error).replace('\n', " ")
 }
