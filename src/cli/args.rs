@@ -227,6 +227,9 @@ pub struct BenchArgs {
     /// Runs that count, after a few that do not.
     #[arg(long, value_name = "N", default_value_t = 101, value_parser = positive)]
     pub runs: usize,
+    /// Also shows the time of every step of the first model, slowest first.
+    #[arg(long)]
+    pub steps: bool,
 }
 
 /// A value of `--granularity`.

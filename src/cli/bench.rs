@@ -5,8 +5,8 @@ use super::failure::{At as _, Interrupted, Outcome};
 use super::interrupt;
 use super::table::Table;
 use crate::app::figures;
-use crate::exec::Bound;
 use crate::exec::latency::{self, Latency, Repeats};
+use crate::exec::{Bound, StepTime};
 use crate::formats;
 use crate::model::Tensor;
 use serde::Serialize;
@@ -24,6 +24,16 @@ struct Report {
     pruned: Option<Times>,
     /// Median of the second over median of the first; `null` without one.
     ratio: Option<f64>,
+    /// Steps of the first in the order in which they run, if asked for.
+    steps: Vec<Step>,
+}
+
+#[derive(Serialize)]
+struct Step {
+    /// The node that computes, and after it those that run as part of it.
+    nodes: Vec<String>,
+    op: String,
+    median_ms: f64,
 }
 
 #[derive(Serialize)]
@@ -55,9 +65,9 @@ pub(super) fn bench(args: &BenchArgs, console: &Console) -> Outcome {
     let (model, inputs) = prepare(&args.model, args.batch)?;
     let report = |model, pruned, ratio| {
         let threads = rayon::current_num_threads();
-        Report { batch: args.batch, threads, model, pruned, ratio }
+        Report { batch: args.batch, threads, model, pruned, ratio, steps: Vec::new() }
     };
-    let report = if let Some(path) = &args.pruned {
+    let mut report = if let Some(path) = &args.pruned {
         let (pruned, pruned_inputs) = prepare(path, args.batch)?;
         let compared = latency::compare((&model, &inputs), (&pruned, &pruned_inputs), repeats, &interrupt::asked);
         let both = compared.at(path)?.ok_or(Interrupted)?;
@@ -67,7 +77,16 @@ pub(super) fn bench(args: &BenchArgs, console: &Console) -> Outcome {
         let measured = latency::measure(&model, &inputs, repeats, &interrupt::asked).at(&args.model)?;
         report(Times::new(&args.model, args.batch, measured.ok_or(Interrupted)?), None, None)
     };
+    if args.steps {
+        report.steps = steps(&model, &inputs, args)?;
+    }
     console.report(&report, text)
+}
+
+fn steps(model: &Bound, inputs: &[Tensor], args: &BenchArgs) -> anyhow::Result<Vec<Step>> {
+    let measured = model.profile(inputs, args.runs).at(&args.model)?;
+    let step = |time: StepTime| Step { nodes: time.nodes, op: time.op, median_ms: time.median_ms };
+    Ok(measured.into_iter().map(step).collect())
 }
 
 fn prepare(path: &Path, batch: usize) -> anyhow::Result<(Bound, Vec<Tensor>)> {
@@ -93,5 +112,25 @@ fn text(report: &Report) -> Vec<String> {
     lines.push(String::new());
     lines.push(format!("batch {}, {} threads, {how}", report.batch, report.threads));
     lines.extend(report.ratio.map(|ratio| format!("second over first: {ratio:.3}")));
+    if !report.steps.is_empty() {
+        lines.push(String::new());
+        lines.extend(step_table(&report.steps));
+    }
     lines
+}
+
+fn step_table(steps: &[Step]) -> Vec<String> {
+    let total: f64 = steps.iter().map(|step| step.median_ms).sum();
+    let mut slowest: Vec<&Step> = steps.iter().collect();
+    slowest.sort_by(|a, b| b.median_ms.total_cmp(&a.median_ms));
+    let mut table = Table::new(&["step", "operator", ">median", ">share"]);
+    for step in slowest {
+        let share = 100.0 * step.median_ms / total.max(f64::MIN_POSITIVE);
+        let name = match &step.nodes[..] {
+            [first, rest @ ..] if !rest.is_empty() => format!("{first} + {}", rest.len()),
+            nodes => nodes.concat(),
+        };
+        table.row([name, step.op.clone(), figures::milliseconds(step.median_ms), format!("{share:.1} %")]);
+    }
+    table.lines()
 }

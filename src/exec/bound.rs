@@ -1,10 +1,13 @@
 use super::error::ExecError;
 use super::fuse::Step;
+use super::kernels::channels_last::{Order, as_planes};
 use super::ops::{Fusion, Inputs, Kernel, Pass, Stage};
 use super::program::{Held, Program, Source};
 use super::{BatchNormMode, convert};
 use crate::model::{Model, Tensor};
 use candle_core::Tensor as CandleTensor;
+use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A program with weights, ready to evaluate.
@@ -93,17 +96,43 @@ impl Bound {
     /// # Errors
     /// As [`Bound::run`].
     pub fn run_candle(&self, inputs: &[CandleTensor]) -> Result<Vec<CandleTensor>, ExecError> {
+        // Once for all steps: each would otherwise wait for the pool to take it over.
+        if rayon::current_thread_index().is_none() {
+            return rayon::scope(|_| self.run_candle(inputs));
+        }
+        self.program.check(inputs)?;
+        let parts = self.parts(inputs);
+        if let [_] = &parts[..] {
+            return self.run_together(inputs);
+        }
+        let run = |part: &Range<usize>| {
+            let part =
+                inputs.iter().map(|x| x.narrow(0, part.start, part.len())).collect::<candle_core::Result<Vec<_>>>()?;
+            self.run_together(&part)
+        };
+        let results: Vec<Vec<CandleTensor>> = parts.par_iter().map(run).collect::<Result<_, _>>()?;
+        let joined = |output: usize| CandleTensor::cat(&results.iter().map(|r| &r[output]).collect::<Vec<_>>(), 0);
+        Ok((0..self.program.outputs().len()).map(joined).collect::<candle_core::Result<_>>()?)
+    }
+
+    /// The parts of the batch that are run on their own.
+    pub(super) fn parts(&self, inputs: &[CandleTensor]) -> Vec<Range<usize>> {
+        let batch = inputs.first().and_then(|x| x.dims().first()).copied().unwrap_or(1);
+        let same = inputs.iter().all(|x| x.dims().first() == Some(&batch));
+        match self.program.0.together {
+            Some(together) if same && batch > together => {
+                let parts = batch.div_ceil(together);
+                (0..parts).map(|i| i * batch / parts..(i + 1) * batch / parts).collect()
+            }
+            _ => vec![0..batch],
+        }
+    }
+
+    /// Runs all examples of the inputs together.
+    fn run_together(&self, inputs: &[CandleTensor]) -> Result<Vec<CandleTensor>, ExecError> {
         let mut slots = self.program.slots_with(inputs)?;
-        for (step, ready) in self.program.0.steps.iter().zip(&self.ready) {
-            let results = self.run_step(step, ready, &slots)?;
-            for (slot, result) in step.outputs.iter().zip(results) {
-                if let Some(slot) = slot {
-                    slots[*slot] = Some(result);
-                }
-            }
-            for &slot in &step.frees {
-                slots[slot] = None;
-            }
+        for index in 0..self.ready.len() {
+            self.advance(index, &mut slots)?;
         }
         self.program
             .0
@@ -111,11 +140,54 @@ impl Bound {
             .iter()
             .zip(&self.program.0.outputs)
             .map(|(source, port)| match source {
-                Source::Slot(slot) => slots[*slot].clone().ok_or_else(|| ExecError::MissingTensor(port.name.clone())),
+                Source::Slot(slot) => match &slots[*slot] {
+                    Some(tensor) => Ok(as_planes(tensor)?),
+                    None => Err(ExecError::MissingTensor(port.name.clone())),
+                },
                 Source::Constant(index) => Ok(self.constants[*index].to_candle()?),
                 Source::Absent => Err(ExecError::MissingTensor(port.name.clone())),
             })
             .collect()
+    }
+
+    /// Runs the step at `index` on the slots.
+    pub(super) fn advance(&self, index: usize, slots: &mut [Option<CandleTensor>]) -> Result<(), ExecError> {
+        let (step, ready) = (&self.program.0.steps[index], &self.ready[index]);
+        if !self.reads_any_order(step, ready) {
+            self.put_in_planes(step, slots)?;
+        }
+        let results = self.run_step(step, ready, slots)?;
+        for (slot, result) in step.outputs.iter().zip(results) {
+            if let Some(slot) = slot {
+                slots[*slot] = Some(result);
+            }
+        }
+        for &slot in &step.frees {
+            slots[slot] = None;
+        }
+        Ok(())
+    }
+
+    fn reads_any_order(&self, step: &Step, ready: &Ready) -> bool {
+        match ready {
+            Ready::Prepared(kernel) => kernel.reads_any_order(),
+            Ready::Plain(_) => self.program.0.calls[step.call].operator.reads_any_order(),
+        }
+    }
+
+    /// Reorders what a step reads; whoever reads it later finds it in that order too.
+    fn put_in_planes(&self, step: &Step, slots: &mut [Option<CandleTensor>]) -> Result<(), ExecError> {
+        let call = &self.program.0.calls[step.call];
+        for source in call.inputs.iter().chain(&step.residual) {
+            if let Source::Slot(slot) = source
+                && let Some(tensor) = &mut slots[*slot]
+                && tensor.rank() >= 4
+                && Order::of(tensor.layout()) == Some(Order::ChannelsLast)
+            {
+                *tensor = as_planes(tensor).map_err(|e| call.failed(e))?;
+            }
+        }
+        Ok(())
     }
 
     fn run_step(

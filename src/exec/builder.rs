@@ -57,7 +57,31 @@ pub(super) fn build_calls(model: &Model, graph: &Graph, folding: Folding) -> Res
             unsupported.push(UnsupportedNode { op: node.op.clone(), node: node.label().to_owned(), reason });
         }
     }
-    if unsupported.is_empty() { Ok(parts) } else { Err(ExecError::Unsupported(unsupported)) }
+    if !unsupported.is_empty() {
+        return Err(ExecError::Unsupported(unsupported));
+    }
+    // Shape arithmetic whose result is known leaves calls behind that nobody reads.
+    let live = live_slots(graph, &parts.sources);
+    parts.calls.retain(|call| call.outputs.iter().flatten().any(|&value| live[value]));
+    Ok(parts)
+}
+
+/// Which values have to be computed, or given, for the graph's outputs.
+pub(super) fn live_slots(graph: &Graph, sources: &[Source]) -> Vec<bool> {
+    let mut live = vec![false; graph.values.len()];
+    let mark = |live: &mut Vec<bool>, value: usize| live[value] |= matches!(sources[value], Source::Slot(_));
+    for output in &graph.outputs {
+        mark(&mut live, output.0 as usize);
+    }
+    for node in graph.nodes.iter().rev() {
+        if node.outputs.iter().flatten().any(|id| live[id.0 as usize]) {
+            let captured = captures_of(node).into_iter().filter_map(|name| graph.find(&name));
+            for id in node.inputs.iter().flatten().copied().chain(captured) {
+                mark(&mut live, id.0 as usize);
+            }
+        }
+    }
+    live
 }
 
 /// Which values a node reads or the graph returns.

@@ -1,8 +1,10 @@
 use super::builder::{Folding, build_calls};
 use super::error::{ExecError, without_backtrace};
+use super::examples::examples_together;
 use super::fuse::{Step, fuse};
 use super::kernels::parallel;
 use super::ops::{BatchNormMode, Inputs, Operator, Pass};
+use super::padding::absorb_padding;
 use super::{Bound, convert};
 use crate::model::{DType, Fact, Model, Tensor, ValueId};
 use std::sync::Arc;
@@ -79,6 +81,8 @@ pub(super) struct Compiled {
     pub calls: Vec<Call>,
     pub steps: Vec<Step>,
     pub slots: usize,
+    /// Examples to run together; `None` if a batch must not be divided.
+    pub together: Option<usize>,
 }
 
 /// A compiled graph, without weights. Cheap to clone and shared freely between threads.
@@ -98,7 +102,8 @@ impl Program {
     pub(super) fn compile_with(model: &Model, folding: Folding) -> Result<Self, ExecError> {
         let graph = model.graph.as_ref().ok_or(ExecError::NoGraph)?;
         parallel::keep_large_buffers();
-        let parts = build_calls(model, graph, folding)?;
+        let mut parts = build_calls(model, graph, folding)?;
+        absorb_padding(model, graph, &mut parts);
         let port = |id: &ValueId| {
             let value = graph.value(*id);
             Port { name: value.name.clone(), fact: value.fact.clone() }
@@ -106,6 +111,7 @@ impl Program {
         let output_sources: Vec<Source> = graph.outputs.iter().map(|id| parts.sources[id.0 as usize]).collect();
         let type_of = |id: &ValueId| parts.types[id.0 as usize].unwrap_or(DType::F32);
         let steps = fuse(graph, &parts.constants, &parts.calls, &output_sources);
+        let together = examples_together(model, graph, &parts);
         Ok(Self(Arc::new(Compiled {
             inputs: graph.inputs.iter().map(port).collect(),
             input_slots: graph.inputs.iter().map(|id| id.0 as usize).collect(),
@@ -116,6 +122,7 @@ impl Program {
             calls: parts.calls,
             steps,
             slots: graph.values.len(),
+            together,
         })))
     }
 
@@ -145,18 +152,23 @@ impl Program {
         resolve_constants(&self.0.constants, model, earlier)
     }
 
+    /// Refuses inputs that do not fit the graph.
+    pub(super) fn check(&self, inputs: &[candle_core::Tensor]) -> Result<(), ExecError> {
+        let expected = self.0.inputs.len();
+        if inputs.len() != expected {
+            return Err(ExecError::InputCount { expected, actual: inputs.len() });
+        }
+        inputs.iter().zip(&self.0.inputs).try_for_each(|(tensor, port)| port.check_shape(tensor.dims()))
+    }
+
     /// Fills a slot table with checked inputs.
     pub(super) fn slots_with(
         &self,
         inputs: &[candle_core::Tensor],
     ) -> Result<Vec<Option<candle_core::Tensor>>, ExecError> {
-        let expected = self.0.inputs.len();
-        if inputs.len() != expected {
-            return Err(ExecError::InputCount { expected, actual: inputs.len() });
-        }
+        self.check(inputs)?;
         let mut slots = vec![None; self.0.slots];
-        for ((tensor, port), &slot) in inputs.iter().zip(&self.0.inputs).zip(&self.0.input_slots) {
-            port.check_shape(tensor.dims())?;
+        for (tensor, &slot) in inputs.iter().zip(&self.0.input_slots) {
             slots[slot] = Some(tensor.clone());
         }
         Ok(slots)

@@ -111,14 +111,25 @@ macro_rules! with_function {
 }
 
 impl Activation {
+    /// What results are limited to, if that is all the function does.
+    pub const fn limits(self) -> Option<(f32, f32)> {
+        match self {
+            Self::Relu => Some((0.0, f32::INFINITY)),
+            Self::Clip(lower, upper) => Some((lower, upper)),
+            _ => None,
+        }
+    }
+
     /// Applies the function in place, on the calling thread.
     pub fn apply(self, values: &mut [f32]) {
         macro_rules! go {
             ($f:expr) => {{
                 let f = $f;
-                for v in values.iter_mut() {
-                    *v = f(*v);
-                }
+                pulp::Arch::new().dispatch(|| {
+                    for v in values.iter_mut() {
+                        *v = f(*v);
+                    }
+                });
             }};
         }
         if self != Self::Identity {

@@ -1,17 +1,17 @@
 //! Fully connected layers: a batch of rows times a weight of shape [outputs, inputs].
 
-use super::epilogue::Epilogue;
+use super::Activation;
 use super::matrix::{Matrix, multiply};
-use super::panel::{PanelWeight, WIDTH};
 use super::parallel;
+use super::tile::{PanelWeight, Reads, Target};
 use rayon::prelude::*;
 
 /// Rows of one task of the input gradient.
 const ROWS: usize = 64;
 /// Fewest rows worth a task of their own.
-const MIN_ROWS: usize = 6;
+const MIN_ROWS: usize = 14;
 /// Most rows of one task, so that they stay in the cache beside a panel.
-const MAX_ROWS: usize = 96;
+const MAX_ROWS: usize = 112;
 /// Output rows of the weight gradient of one task.
 const GRADIENT_ROWS: usize = 64;
 
@@ -27,30 +27,36 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// x w^T followed by `epilogue`, whose pooling does not apply.
-    pub fn forward(&self, x: &[f32], weight: &PanelWeight, epilogue: &Epilogue<'_>) -> Vec<f32> {
+    /// x w^T with the bias that is packed with the weight, plus `residual`, under `activation`.
+    pub fn forward(
+        &self,
+        x: &[f32],
+        weight: &PanelWeight,
+        residual: Option<&[f32]>,
+        activation: Activation,
+    ) -> Vec<f32> {
         let Self { rows, inputs, outputs } = *self;
+        let width = weight.width();
         // The partition does not show in the result, so it may follow the number of threads.
         let tasks = 2 * rayon::current_num_threads();
         let (block, columns) = if rows >= 2 * MIN_ROWS {
             (rows.div_ceil(tasks).next_multiple_of(MIN_ROWS).min(MAX_ROWS), outputs)
         } else {
-            (1, outputs.div_ceil(tasks.div_ceil(rows.max(1))).next_multiple_of(WIDTH).min(outputs))
+            (1, outputs.div_ceil(tasks.div_ceil(rows.max(1))).next_multiple_of(width).min(outputs))
         };
+        let limits = activation.limits();
         parallel::build_nested(rows * outputs, (block * outputs, block * columns), |index, part, out| {
             let (row, first) = (index * block, part * columns);
             let count = out.len() / columns.min(outputs - first).max(1);
-            let columns = out.len() / count.max(1);
-            weight.multiply(&x[row * inputs..(row + count) * inputs], first, columns, out);
-            if let Some(bias) = epilogue.bias {
-                for row in out.chunks_exact_mut(columns) {
-                    row.iter_mut().zip(&bias[first..]).for_each(|(v, b)| *v += b);
-                }
+            let stride = out.len() / count.max(1);
+            let bases: Vec<usize> = (row..row + count).map(|row| row * inputs).collect();
+            let reads = Reads { values: x, runs: &[0], length: inputs, bases: &bases };
+            let residual = residual.map(|r| &r[row * outputs + first..]);
+            let panels = first / width..(first + stride).div_ceil(width);
+            weight.multiply(reads, panels, Target { out, stride, first: 0, residual, limits });
+            if limits.is_none() {
+                activation.apply(out);
             }
-            if let Some(residual) = epilogue.residual {
-                out.iter_mut().zip(&residual[row * outputs + first..]).for_each(|(v, r)| *v += r);
-            }
-            epilogue.activation.apply(out);
         })
     }
 

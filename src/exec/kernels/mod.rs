@@ -8,6 +8,7 @@
 pub mod activation;
 pub mod batch_norm;
 pub mod broadcast;
+pub mod channels_last;
 pub mod conv;
 pub mod conv_gradient;
 pub mod custom;
@@ -18,7 +19,6 @@ pub mod exponential;
 pub mod fold;
 pub mod linear;
 pub mod matrix;
-pub mod panel;
 pub mod parallel;
 pub mod pool;
 pub mod resample;
@@ -26,6 +26,7 @@ pub mod row_norm;
 pub mod selection;
 pub mod softmax;
 pub mod taps;
+pub mod tile;
 pub mod weight_gradient;
 pub mod window;
 

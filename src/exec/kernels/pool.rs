@@ -107,8 +107,14 @@ impl Pool {
         }
     }
 
+    /// Visits the plane indices under one window, as [`for_each_inside`].
+    #[inline(always)]
+    pub(super) fn for_each_inside(&self, position: [usize; 2], visit: impl FnMut(usize)) {
+        for_each_inside(&self.window, self.input, position, visit);
+    }
+
     /// Elements that one window averages over.
-    fn divisor(&self, position: [usize; 2], count_padding: bool) -> f32 {
+    pub(super) fn divisor(&self, position: [usize; 2], count_padding: bool) -> f32 {
         let mut count = 1;
         for (axis, at) in position.into_iter().enumerate() {
             let w = &self.window;
@@ -125,6 +131,7 @@ impl Pool {
 }
 
 /// Visits the plane indices under one window, padding skipped, in row-major order.
+#[inline(always)]
 fn for_each_inside(window: &Window, input: [usize; 2], [oy, ox]: [usize; 2], mut visit: impl FnMut(usize)) {
     for ky in 0..window.kernel[0] {
         let y = oy * window.stride[0] + ky * window.dilation[0];
@@ -151,7 +158,7 @@ fn first_maximum(window: &Window, source: &[f32], input: [usize; 2], position: [
 
 /// The larger of two, NaN if either is.
 #[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
+pub(super) fn larger(a: f32, b: f32) -> f32 {
     if b > a || b.is_nan() { b } else { a }
 }
 

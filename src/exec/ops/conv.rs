@@ -1,18 +1,19 @@
 use super::conv_nd::ConvNd;
 use super::linear::fold_norm;
+use super::prepared_conv::PreparedConv;
 use super::{Build, ChannelAxis, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Record, Stage, WindowSpec};
 use crate::exec::kernels::conv::{ConvWeight, Convolution, bias_gradient};
+use crate::exec::kernels::custom;
 use crate::exec::kernels::epilogue::Epilogue;
-use crate::exec::kernels::{Window, custom};
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[("Conv", Conv::build)];
 
 #[derive(Clone, Copy, Debug)]
-struct Conv {
-    spec: WindowSpec,
-    groups: usize,
+pub(super) struct Conv {
+    pub spec: WindowSpec,
+    pub groups: usize,
 }
 
 impl Conv {
@@ -28,7 +29,7 @@ impl Conv {
     }
 
     /// The geometry for operands of these shapes, checked.
-    fn geometry(&self, x: &[usize], weight: &[usize]) -> Result<Convolution> {
+    pub fn geometry(&self, x: &[usize], weight: &[usize]) -> Result<Convolution> {
         let input = self.spec.spatial(x)?;
         let kernel = self.spec.spatial(weight)?;
         let (channels, outputs) = (x[1], weight[0]);
@@ -65,6 +66,11 @@ impl Operator for Conv {
         index == 1 || index == 2
     }
 
+    fn padded(&self, before: &[usize], after: &[usize]) -> Option<Arc<dyn Operator>> {
+        let spec = self.spec.padded(before, after)?;
+        Some(Arc::new(Self { spec, ..*self }))
+    }
+
     fn channel_axis(&self) -> Option<ChannelAxis> {
         Some(ChannelAxis::Second)
     }
@@ -85,8 +91,7 @@ impl Operator for Conv {
             bail!("the bias does not fit {} output channels", shape[0]);
         }
         let bias = fold_norm(&mut values, shape[0], bias, fusion)?;
-        let weight = ConvWeight::new(&values, &shape, self.groups);
-        Ok(Some(Arc::new(PreparedConv { conv: *self, shape, weight, bias, fusion: fusion.clone() })))
+        Ok(Some(Arc::new(PreparedConv::new(*self, shape, &values, bias, fusion))))
     }
 }
 
@@ -169,73 +174,4 @@ pub(super) fn bias_gradient_of(bias: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let plane = grad.dims()[2..].iter().product();
     let sums = custom::with_elements(grad, |g| Ok(bias_gradient(g, bias.elem_count(), plane)))?;
     custom::tensor(sums, bias.shape())
-}
-
-struct PreparedConv {
-    conv: Conv,
-    shape: Vec<usize>,
-    weight: ConvWeight,
-    bias: Option<Vec<f32>>,
-    fusion: Fusion,
-}
-
-impl PreparedConv {
-    fn compute(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        residual: Option<(&CpuStorage, &Layout)>,
-    ) -> Result<(CpuStorage, Shape)> {
-        let geometry = self.conv.geometry(xl.dims(), &self.shape)?;
-        let residual = match residual {
-            Some((storage, layout)) => {
-                let expected = self.conv.spec.shape(geometry.batch, geometry.outputs, geometry.output);
-                if layout.dims() != expected {
-                    bail!("cannot add shape {:?} to a result of shape {expected:?}", layout.dims());
-                }
-                Some(custom::elements(storage, layout)?)
-            }
-            None => None,
-        };
-        let max_pool = self.fusion.max_pool;
-        if max_pool.is_some_and(|pool: Window| pool.output(geometry.output, false).is_none()) {
-            bail!("the pooling window does not fit {:?}", geometry.output);
-        }
-        let epilogue = Epilogue { bias: self.bias.as_deref(), residual, activation: self.fusion.activation, max_pool };
-        let values = geometry.forward(custom::elements(x, xl)?, &self.weight, &epilogue);
-        let shape = self.conv.spec.shape(geometry.batch, geometry.outputs, geometry.pooled(&epilogue));
-        Ok(custom::output(values, shape))
-    }
-}
-
-impl CustomOp1 for PreparedConv {
-    fn name(&self) -> &'static str {
-        "conv"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.compute(x, xl, None)
-    }
-}
-
-impl CustomOp2 for PreparedConv {
-    fn name(&self) -> &'static str {
-        "conv"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, r: &CpuStorage, rl: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.compute(x, xl, Some((r, rl)))
-    }
-}
-
-impl Kernel for PreparedConv {
-    fn run(&self, inputs: &Inputs<'_>) -> Result<Vec<Tensor>> {
-        let x = inputs.required(0)?.contiguous()?;
-        let y = if self.fusion.residual {
-            x.apply_op2_no_bwd(&inputs.required(inputs.0.len() - 1)?.contiguous()?, self)?
-        } else {
-            x.apply_op1_no_bwd(self)?
-        };
-        Ok(vec![y])
-    }
 }

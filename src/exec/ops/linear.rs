@@ -2,10 +2,9 @@ use super::conv::bias_gradient_of;
 use super::types::{Carrier, Values, carrier_of};
 use super::{Build, ChannelAxis, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Record, Stage};
 use crate::exec::kernels::broadcast::Broadcast;
-use crate::exec::kernels::custom;
-use crate::exec::kernels::epilogue::Epilogue;
 use crate::exec::kernels::linear::Linear;
-use crate::exec::kernels::panel::PanelWeight;
+use crate::exec::kernels::tile::PanelWeight;
+use crate::exec::kernels::{Activation, custom};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
 
@@ -90,8 +89,8 @@ impl CustomOp2 for FullyConnected {
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
         let geometry = Self::geometry(xl.dims(), wl.dims())?;
-        let weight = PanelWeight::new(custom::elements(w, wl)?, geometry.outputs, geometry.inputs);
-        let values = geometry.forward(custom::elements(x, xl)?, &weight, &Epilogue::default());
+        let weight = PanelWeight::of_rows(custom::elements(w, wl)?, geometry.outputs, geometry.inputs, None);
+        let values = geometry.forward(custom::elements(x, xl)?, &weight, None, Activation::Identity);
         Ok(custom::output(values, Self::shape(xl.dims(), geometry.outputs)))
     }
 
@@ -115,9 +114,9 @@ impl CustomOp3 for FullyConnected {
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let geometry = Self::geometry(xl.dims(), wl.dims())?;
-        let epilogue = Epilogue { bias: Some(custom::elements(b, bl)?), ..Epilogue::default() };
-        let weight = PanelWeight::new(custom::elements(w, wl)?, geometry.outputs, geometry.inputs);
-        let values = geometry.forward(custom::elements(x, xl)?, &weight, &epilogue);
+        let bias = Some(custom::elements(b, bl)?);
+        let weight = PanelWeight::of_rows(custom::elements(w, wl)?, geometry.outputs, geometry.inputs, bias);
+        let values = geometry.forward(custom::elements(x, xl)?, &weight, None, Activation::Identity);
         Ok(custom::output(values, Self::shape(xl.dims(), geometry.outputs)))
     }
 
@@ -138,7 +137,6 @@ impl CustomOp3 for FullyConnected {
 /// The layer made ready for evaluation: weight [outputs, inputs] with everything folded in.
 struct Prepared {
     weight: PanelWeight,
-    bias: Option<Vec<f32>>,
     fusion: Fusion,
 }
 
@@ -149,7 +147,7 @@ impl Prepared {
         xl: &Layout,
         residual: Option<(&CpuStorage, &Layout)>,
     ) -> Result<(CpuStorage, Shape)> {
-        let geometry = FullyConnected::geometry(xl.dims(), &[self.weight.outputs(), self.weight.inputs()])?;
+        let geometry = FullyConnected::geometry(xl.dims(), &[self.weight.outputs(), self.weight.depth()])?;
         let shape = FullyConnected::shape(xl.dims(), geometry.outputs);
         let residual = match residual {
             Some((_, layout)) if layout.dims() != shape => {
@@ -158,9 +156,8 @@ impl Prepared {
             Some((storage, layout)) => Some(custom::elements(storage, layout)?),
             None => None,
         };
-        let epilogue =
-            Epilogue { bias: self.bias.as_deref(), residual, activation: self.fusion.activation, max_pool: None };
-        Ok(custom::output(geometry.forward(custom::elements(x, xl)?, &self.weight, &epilogue), shape))
+        let x = custom::elements(x, xl)?;
+        Ok(custom::output(geometry.forward(x, &self.weight, residual, self.fusion.activation), shape))
     }
 }
 
@@ -309,8 +306,8 @@ fn prepare(weight: &Tensor, bias: Option<&Tensor>, fusion: &Fusion) -> Result<Ar
         None => None,
     };
     let bias = fold_norm(&mut values, outputs, bias, fusion)?;
-    let weight = PanelWeight::new(&values, outputs, inputs);
-    Ok(Arc::new(Prepared { weight, bias, fusion: fusion.clone() }))
+    let weight = PanelWeight::of_rows(&values, outputs, inputs, bias.as_deref());
+    Ok(Arc::new(Prepared { weight, fusion: fusion.clone() }))
 }
 
 /// The matrix product of NumPy, broadcast over leading axes.

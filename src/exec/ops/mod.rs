@@ -31,6 +31,7 @@ mod operands;
 mod operator;
 mod pool;
 mod pool_nd;
+mod prepared_conv;
 mod quantized;
 mod random;
 mod recurrent;

@@ -167,6 +167,11 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
         false
     }
 
+    /// The same operator with zeros added around its first operand, so many `before` and `after` each axis.
+    fn padded(&self, _before: &[usize], _after: &[usize]) -> Option<Arc<dyn Operator>> {
+        None
+    }
+
     /// The stage as which this node may be fused into the node before it.
     fn stage(&self) -> Option<Stage> {
         None
@@ -202,6 +207,11 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether [`Operator::forward`] takes activations whose channels lie side by side without reordering them.
+    fn reads_any_order(&self) -> bool {
+        false
+    }
+
     /// A form for evaluation that owns its constants, or `None` to run [`Operator::forward`].
     ///
     /// Asked only if every operand but the first is constant or omitted.
@@ -212,6 +222,11 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
 
 /// An operator made ready for evaluation.
 pub trait Kernel: Send + Sync {
+    /// Whether it takes activations whose channels lie side by side without reordering them.
+    fn reads_any_order(&self) -> bool {
+        false
+    }
+
     /// Runs on the run-time operands; positions of constants are `None`.
     fn run(&self, inputs: &Inputs<'_>) -> Result<Vec<Tensor>>;
 }

@@ -1,5 +1,6 @@
 use super::pool_nd::{self, PoolNd};
 use super::{Build, Inputs, NodeContext, Operator, Pass, Record, Stage, WindowSpec};
+use crate::exec::kernels::channels_last::{self, Order};
 use crate::exec::kernels::pool::{Pool, PoolKind};
 use crate::exec::kernels::{Window, custom};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -50,11 +51,19 @@ impl Pooling {
 
 impl Operator for Pooling {
     fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
-        Ok(vec![inputs.required(0)?.contiguous()?.apply_op1(*self)?])
+        let x = inputs.required(0)?;
+        match as_it_lies(x, &|dims| self.geometry(dims), self.spec.axes)? {
+            Some(y) => Ok(vec![y]),
+            None => Ok(vec![x.contiguous()?.apply_op1(*self)?]),
+        }
     }
 
     fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![self.bwd(record.inputs.required(0)?, record.output, grad)?])
+    }
+
+    fn reads_any_order(&self) -> bool {
+        true
     }
 
     fn stage(&self) -> Option<Stage> {
@@ -104,11 +113,19 @@ impl GlobalPool {
 
 impl Operator for GlobalPool {
     fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
-        Ok(vec![inputs.required(0)?.contiguous()?.apply_op1(*self)?])
+        let x = inputs.required(0)?;
+        match as_it_lies(x, &|dims| self.geometry(dims), x.rank() - 2)? {
+            Some(y) => Ok(vec![y]),
+            None => Ok(vec![x.contiguous()?.apply_op1(*self)?]),
+        }
     }
 
     fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![self.bwd(record.inputs.required(0)?, record.output, grad)?])
+    }
+
+    fn reads_any_order(&self) -> bool {
+        true
     }
 }
 
@@ -127,5 +144,35 @@ impl CustomOp1 for GlobalPool {
         let geometry = self.geometry(x.dims())?;
         let values = custom::with_elements(x, |x| custom::with_elements(grad, |g| Ok(geometry.backward(x, g))))?;
         custom::tensor(values, x.shape()).map(Some)
+    }
+}
+
+/// Pools an activation whose channels lie side by side, outside of training; `None` for any other.
+fn as_it_lies(x: &Tensor, geometry: &dyn Fn(&[usize]) -> Result<Pool>, axes: usize) -> Result<Option<Tensor>> {
+    if x.track_op() || x.rank() < 3 || Order::of(x.layout()) != Some(Order::ChannelsLast) {
+        return Ok(None);
+    }
+    let y = x.apply_op1_no_bwd(&ChannelsLastPool { pool: geometry(x.dims())?, axes })?;
+    Order::view(&y).map(Some)
+}
+
+struct ChannelsLastPool {
+    pool: Pool,
+    axes: usize,
+}
+
+impl CustomOp1 for ChannelsLastPool {
+    fn name(&self) -> &'static str {
+        "pool"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, channels) = (layout.dims()[0], layout.dims()[1]);
+        let values = channels_last::pool(&self.pool, batch, Order::elements(x, layout)?.0);
+        let ones = self.axes.saturating_sub(2);
+        let spatial = self.pool.output.iter().skip(2usize.saturating_sub(self.axes)).copied();
+        let shape: Vec<usize> =
+            std::iter::once(batch).chain(std::iter::repeat_n(1, ones)).chain(spatial).chain([channels]).collect();
+        Ok(custom::output(values, shape))
     }
 }

@@ -54,6 +54,19 @@ impl WindowSpec {
         Ok(Self { axes, stride: pair("strides", 1)?, dilation: pair("dilations", 1)?, padding })
     }
 
+    /// The same window on an activation with so many zeros more `before` and `after` each of its axes; `None` if
+    /// some of them are not on a spatial axis, or the window pads as its input's extents ask for.
+    pub fn padded(&self, before: &[usize], after: &[usize]) -> Option<Self> {
+        let Padding::Explicit { before: own_before, after: own_after } = self.padding else { return None };
+        let fits = [before, after].iter().all(|pads| pads.len() == self.axes + 2 && pads[..2] == [0; 2]);
+        let sum = |own: [usize; 2], pads: &[usize]| {
+            let more = lift(self.axes, |i| pads[i + 2], 0);
+            [own[0] + more[0], own[1] + more[1]]
+        };
+        let padding = || Padding::Explicit { before: sum(own_before, before), after: sum(own_after, after) };
+        fits.then(|| Self { padding: padding(), ..*self })
+    }
+
     /// The kernel extents of a `kernel_shape` attribute.
     pub fn kernel_of(&self, node: &Node) -> std::result::Result<[usize; 2], String> {
         match node.ints("kernel_shape") {
