@@ -137,8 +137,8 @@ impl Tensor {
     pub fn to_i64(&self) -> Vec<i64> {
         let bytes = &self.bytes[..];
         match self.dtype {
-            DType::Bool | DType::U8 => convert(bytes, |[b]| i64::from(b)),
-            DType::I8 => convert(bytes, |b| i64::from(i8::from_le_bytes(b))),
+            DType::Bool | DType::U8 | DType::U2 | DType::U4 => convert(bytes, |[b]| i64::from(b)),
+            DType::I8 | DType::I2 | DType::I4 => convert(bytes, |b| i64::from(i8::from_le_bytes(b))),
             DType::U16 => convert(bytes, |b| i64::from(u16::from_le_bytes(b))),
             DType::I16 => convert(bytes, |b| i64::from(i16::from_le_bytes(b))),
             DType::U32 => convert(bytes, |b| i64::from(u32::from_le_bytes(b))),
