@@ -42,7 +42,6 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Sign", |c| sign(c)),
     ("Sin", |_| plain(f32::sin, |x, _| x.cos())),
     ("Sinh", |_| plain(f32::sinh, |x, _| x.cosh())),
-    ("SwiGLU", |c| Ok(Arc::new(SwiGlu { alpha: f64::from(c.node.float("alpha", 1.0)) }))),
     ("Swish", |c| {
         let alpha = c.node.float("alpha", 1.0);
         let gate = move |x: f32| 1.0 / (1.0 + (-alpha * x).exp());
@@ -54,20 +53,6 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
         plain(move |x| if x > alpha { x } else { 0.0 }, move |x, _| f32::from(u8::from(x > alpha)))
     }),
 ];
-
-/// Its second operand, let through by the swish of its first one (Shazeer 2020).
-#[derive(Debug)]
-struct SwiGlu {
-    alpha: f64,
-}
-
-impl Operator for SwiGlu {
-    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
-        let (a, b) = (inputs.required(0)?, inputs.required(1)?);
-        let gate = a.affine(-self.alpha, 0.0)?.exp()?.affine(1.0, 1.0)?.recip()?;
-        Ok(vec![a.mul(&gate)?.mul(b)?])
-    }
-}
 
 type Function = Arc<dyn Fn(f32) -> f32 + Send + Sync>;
 type Slope = Arc<dyn Fn(f32, f32) -> f32 + Send + Sync>;

@@ -24,6 +24,7 @@ mod crop;
 mod detection;
 mod einsum;
 mod elementary;
+mod gated;
 mod gather;
 mod grid_sample;
 mod layout;
@@ -82,6 +83,7 @@ const FAMILIES: &[Family] = &[
     detection::OPERATORS,
     einsum::OPERATORS,
     elementary::OPERATORS,
+    gated::OPERATORS,
     gather::OPERATORS,
     grid_sample::OPERATORS,
     layout::OPERATORS,
