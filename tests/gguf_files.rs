@@ -5,7 +5,8 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
 use secateur::formats;
-use secateur::model::DType;
+use secateur::model::{DType, Tensor as Weights};
+use secateur::stats::Distribution;
 use std::io::Cursor;
 use std::path::Path;
 
@@ -66,6 +67,24 @@ fn every_block_format_is_dequantised_as_another_implementation_does() {
     assert_eq!(model.tensors["F16"].dtype(), DType::F16, "plain numbers stay as they are");
     assert_eq!((model.metadata["general.name"].as_str(), model.metadata["some.list"].as_str()), ("tiny", "[1, 2]"));
     assert!(model.origin.notes.iter().any(|note| note.contains("Q4_0") && note.contains("dequantised")));
+}
+
+#[test]
+fn what_is_decoded_in_pieces_is_what_is_decoded_at_once() {
+    let model = open(file(&KINDS)).unwrap();
+    for (name, tensor) in &model.tensors {
+        let resident = tensor.resident().into_owned();
+        for index in [0, 31, 255, 256, 700, 1535] {
+            assert_eq!(tensor.f32_at(index), resident.f32_at(index), "{name} at {index}");
+        }
+        let kept = tensor.bytes().clone();
+        assert_eq!(&kept, resident.bytes(), "{name}");
+        let figures = |t: &Weights| {
+            let found = Distribution::of_tensor(t);
+            (found.count(), found.sum_abs(), found.std(), found.max_abs())
+        };
+        assert_eq!(figures(&open(file(&KINDS)).unwrap().tensors[name]), figures(&resident), "{name}");
+    }
 }
 
 #[test]

@@ -192,9 +192,8 @@ fn masking_changes_the_weights_and_no_other_byte() {
 fn tensors_of_every_kind_can_be_replaced() {
     let model = open("types");
     let mut changed = model.clone();
-    let shared_bytes = ["typed.int4", "typed.uint4", "raw.int4"];
-    for (name, tensor) in &mut changed.tensors {
-        if !shared_bytes.contains(&name.as_str()) && !tensor.is_empty() {
+    for tensor in changed.tensors.values_mut() {
+        if !tensor.is_empty() {
             let zeros = vec![0u8; tensor.bytes().len()];
             *tensor = Tensor::new(tensor.dtype(), tensor.shape().to_vec(), zeros.into()).unwrap();
         }
@@ -208,9 +207,6 @@ fn tensors_of_every_kind_can_be_replaced() {
         assert_eq!(&reopened.tensors[name], tensor, "{name}");
     }
     assert_eq!(count_ops(&reopened), count_ops(&model));
-    let zeros = Tensor::new(DType::I8, vec![3], vec![0; 3].into()).unwrap();
-    changed.tensors.insert("raw.int4".to_owned(), zeros);
-    assert!(formats::save(&changed, &path).unwrap_err().to_string().contains("share bytes"));
 }
 
 #[test]

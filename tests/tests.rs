@@ -18,4 +18,5 @@ mod sample_data;
 mod sample_models;
 mod torch_files;
 mod torch_masks;
+mod transformers;
 mod weight_files;

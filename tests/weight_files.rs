@@ -40,6 +40,26 @@ fn sharded(folder: &Path) {
 }
 
 #[test]
+fn a_folder_without_other_weights_opens_its_onnx_export() {
+    let folder = tempfile::tempdir().unwrap();
+    let exports = folder.path().join("onnx");
+    fs::create_dir(&exports).unwrap();
+    fs::write(folder.path().join("config.json"), r#"{"model_type": "unheard-of"}"#).unwrap();
+    assert!(refusal(folder.path()).contains("no weights"));
+    let model = Architecture::ALL[0].build(1).unwrap();
+    formats::save(&model, &exports.join("model_fp32.onnx")).unwrap();
+    formats::save(&model, &exports.join("other.onnx")).unwrap();
+    assert!(refusal(folder.path()).contains("2 files that end in .onnx"));
+    formats::save(&model, &exports.join("model.onnx")).unwrap();
+    let opened = formats::open(folder.path()).unwrap();
+    assert_eq!(opened.tensors, model.tensors);
+    assert_eq!((opened.origin.format.as_str(), opened.origin.path), ("onnx", Some(exports.join("model.onnx"))));
+    // One at the top is what the folder is about.
+    formats::save(&model, &folder.path().join("net.onnx")).unwrap();
+    assert_eq!(formats::open(folder.path()).unwrap().origin.path, Some(folder.path().join("net.onnx")));
+}
+
+#[test]
 fn a_folder_opens_with_all_shards_and_saves_as_a_folder_of_the_same_shards() {
     let folder = tempfile::tempdir().unwrap();
     let (source, target) = (folder.path().join("source"), folder.path().join("target"));

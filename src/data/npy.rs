@@ -208,10 +208,11 @@ fn row_major(data: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
 ///
 /// Types that NumPy lacks (bf16 and 8-bit floats) are widened to f32, which is exact.
 pub fn encode(tensor: &Tensor) -> (Vec<u8>, Bytes) {
+    let tensor = tensor.resident();
     let (descr, data) = match tensor.dtype() {
         DType::Bool => ("|b1", tensor.bytes().clone()),
-        DType::U8 => ("|u1", tensor.bytes().clone()),
-        DType::I8 => ("|i1", tensor.bytes().clone()),
+        DType::U8 | DType::U2 | DType::U4 => ("|u1", tensor.bytes().clone()),
+        DType::I8 | DType::I2 | DType::I4 => ("|i1", tensor.bytes().clone()),
         DType::U16 => ("<u2", tensor.bytes().clone()),
         DType::I16 => ("<i2", tensor.bytes().clone()),
         DType::U32 => ("<u4", tensor.bytes().clone()),

@@ -29,7 +29,7 @@ pub fn from_candle(tensor: &CandleTensor, dtype: DType) -> Result<Tensor, ExecEr
 
 fn integers_in_dtype(dtype: DType, shape: Vec<usize>, values: &[i64]) -> Result<Tensor, TensorError> {
     let size = match dtype {
-        DType::I8 | DType::U8 => 1,
+        DType::I8 | DType::U8 | DType::I2 | DType::U2 | DType::I4 | DType::U4 => 1,
         DType::I16 | DType::U16 => 2,
         DType::I32 | DType::U32 => 4,
         DType::U64 => 8,
@@ -40,6 +40,11 @@ fn integers_in_dtype(dtype: DType, shape: Vec<usize>, values: &[i64]) -> Result<
     Tensor::new(dtype, shape, bytes.into())
 }
 
+/// The code of a number; infinities, which the conversion would make the largest number, stay infinite.
+fn e5m2(value: f32) -> u8 {
+    if value.is_infinite() { 0x7c | u8::from(value < 0.0) << 7 } else { F8E5M2::from_f32(value).to_bits() }
+}
+
 /// f32 values rounded to the float type `dtype`; other types stay f32.
 pub fn in_dtype(dtype: DType, shape: Vec<usize>, values: Vec<f32>) -> Result<Tensor, TensorError> {
     let bytes: Vec<u8> = match dtype {
@@ -47,7 +52,7 @@ pub fn in_dtype(dtype: DType, shape: Vec<usize>, values: Vec<f32>) -> Result<Ten
         DType::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
         DType::BF16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
         DType::F8E4M3 => values.iter().map(|&v| F8E4M3::from_f32(v).to_bits()).collect(),
-        DType::F8E5M2 => values.iter().map(|&v| F8E5M2::from_f32(v).to_bits()).collect(),
+        DType::F8E5M2 => values.iter().map(|&v| e5m2(v)).collect(),
         _ => return Tensor::from_f32(shape, values),
     };
     Tensor::new(dtype, shape, bytes.into())

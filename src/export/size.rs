@@ -122,6 +122,7 @@ pub fn count_nonzeros(tensor: &Tensor) -> usize {
         let elements = bytes.as_chunks::<N>().0;
         elements.par_chunks(1 << 16).map(|part| part.iter().filter(|&&e| !is_zero(e)).count()).sum()
     }
+    let tensor = tensor.resident();
     let bytes = &tensor.bytes()[..];
     let float = tensor.dtype().is_float();
     match tensor.dtype().size() {

@@ -59,7 +59,7 @@ impl FileKind {
             Self::Gguf => "a GGUF file",
             Self::Npy => "a NumPy array file",
             Self::Gzip => "a gzip file",
-            Self::Tar => "a tar archive (perhaps a checkpoint from before PyTorch 0.2)",
+            Self::Tar => "a tar archive, as PyTorch wrote checkpoints before 0.1.10",
             Self::Onnx => "an ONNX file",
             Self::Unknown => "a file of unknown format",
         }
@@ -71,7 +71,9 @@ impl FileKind {
             Self::Empty => "the download or export may have failed",
             Self::Hdf5 => "export the model to ONNX with tf2onnx.convert.from_keras(model, output_path='model.onnx')",
             Self::Gzip => "unpack it first",
-            Self::Tar => "unpack it, or load and save it again with torch.save(model.state_dict(), 'model.pth')",
+            Self::Tar => {
+                "write it anew with torch.save(torch.load('old.pth', weights_only=False), 'new.pth'), or unpack it if it is another archive"
+            }
             _ => "models are opened from safetensors, ONNX, PyTorch, npz and GGUF files and from Hugging Face folders",
         }
     }
@@ -91,5 +93,7 @@ mod tests {
         assert_eq!(kind(b"\x08\x07rest", "model"), FileKind::Unknown);
         assert_eq!(kind(b"\x08\x07\x3a\x00", "model"), FileKind::Onnx);
         assert_eq!(kind(b"", "model.safetensors"), FileKind::Empty);
+        let tar = [&b"sys_info"[..], &[0; 249], b"ustar\x0000"].concat();
+        assert_eq!(kind(&tar, "old.pth"), FileKind::Tar);
     }
 }

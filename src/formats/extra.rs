@@ -1,7 +1,7 @@
 //! What formats without a place for it carry beside the tensors: the metadata and the graph.
 
 use super::graph_json::{self, GraphError};
-use crate::model::{Model, check_consistency, infer_facts};
+use crate::model::{Model, Tensor, check_consistency, infer_facts};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,11 @@ pub(super) fn attach(model: &mut Model, json: &[u8]) -> Result<(), String> {
 
 /// Gives a model its graph, with every fact derived and checked.
 pub(super) fn attach_graph(model: &mut Model, json: &str) -> Result<(), String> {
+    for (name, dtype) in graph_json::narrow_types(json).map_err(|e| e.to_string())? {
+        if let Some(tensor) = model.tensors.get_mut(&name).filter(|t| t.dtype() == dtype.unpacked()) {
+            *tensor = Tensor::new(dtype, tensor.shape().to_vec(), tensor.bytes().clone()).map_err(|e| e.to_string())?;
+        }
+    }
     model.graph = Some(graph_json::decode(json, &model.tensors).map_err(|e| e.to_string())?);
     infer_facts(model).map_err(|e| e.to_string())?;
     check_consistency(model).map_err(|e| e.to_string())

@@ -2,8 +2,9 @@
 //! with an index, and the tokenizer's files.
 //!
 //! Opened is the folder, or its index (`*.index.json`). Weights are looked for in this order: a safetensors
-//! index, a safetensors file, an index of PyTorch files, `pytorch_model.bin`; where several files of one kind
-//! lie beside each other, `model.safetensors` comes first, and otherwise the folder must be made unambiguous by
+//! index, a safetensors file, an index of PyTorch files, `pytorch_model.bin`, an ONNX file here or in `onnx/`, which is
+//! then what was opened and what is saved in kind; where several files of one kind
+//! lie beside each other, the one called `model` comes first, and otherwise the folder must be made unambiguous by
 //! naming the file.
 //!
 //! Saved to a folder, the tensors keep their shards as safetensors (PyTorch shards become safetensors, which
@@ -45,21 +46,8 @@ pub(super) fn is_index(path: &Path) -> bool {
 /// [`FormatError::Folder`] if its weights cannot be told, else those of the files in it.
 pub(super) fn open(folder: &Path) -> Result<Model, FormatError> {
     let names = names_in(folder)?;
-    let with = |suffix: &str| names.iter().filter(|name| name.ends_with(suffix)).collect::<Vec<_>>();
     for suffix in [".safetensors.index.json", ".safetensors", ".bin.index.json", ".bin"] {
-        let found = with(suffix);
-        let preferred = found.iter().find(|name| {
-            let stem = name.strip_suffix(suffix).unwrap_or_default();
-            matches!(stem, "model" | "pytorch_model" | "diffusion_pytorch_model")
-        });
-        let name = match (preferred, found.as_slice()) {
-            (Some(name), _) | (None, [name]) => name.as_str(),
-            (None, []) => continue,
-            (None, _) => {
-                let problem = format!("it holds {} files that end in {suffix}; open one of them", found.len());
-                return Err(FormatError::Folder { problem, path: folder.to_owned() });
-            }
-        };
+        let Some(name) = chosen(&names, suffix, folder)? else { continue };
         let file = folder.join(name);
         let mut model = if suffix.ends_with("json") { open_index(&file)? } else { super::open_file(&file)? };
         if model.origin.package.shards.is_empty() {
@@ -72,8 +60,31 @@ pub(super) fn open(folder: &Path) -> Result<Model, FormatError> {
         model.origin.package.companions = companions(folder, &names)?;
         return Ok(model);
     }
-    let problem = "it holds no weights as safetensors or PyTorch files".to_owned();
+    let exports = folder.join("onnx");
+    for (place, names) in [(folder, names), (&exports, names_in(&exports).unwrap_or_default())] {
+        if let Some(name) = chosen(&names, ".onnx", place)? {
+            return super::open_file(&place.join(name));
+        }
+    }
+    let problem = "it holds no weights as safetensors, PyTorch or ONNX files".to_owned();
     Err(FormatError::Folder { problem, path: folder.to_owned() })
+}
+
+/// The file of a kind, told by the end of its name; none if there is none.
+fn chosen<'a>(names: &'a [String], suffix: &str, folder: &Path) -> Result<Option<&'a str>, FormatError> {
+    let found: Vec<&String> = names.iter().filter(|name| name.ends_with(suffix)).collect();
+    let preferred = found.iter().find(|name| {
+        let stem = name.strip_suffix(suffix).unwrap_or_default();
+        matches!(stem, "model" | "pytorch_model" | "diffusion_pytorch_model")
+    });
+    match (preferred, found.as_slice()) {
+        (Some(name), _) | (None, [name]) => Ok(Some(name)),
+        (None, []) => Ok(None),
+        (None, _) => {
+            let problem = format!("it holds {} files that end in {suffix}; open one of them", found.len());
+            Err(FormatError::Folder { problem, path: folder.to_owned() })
+        }
+    }
 }
 
 /// Opens all shards that an index lists.

@@ -22,6 +22,7 @@
 //! * `nodes`: in topological order. `inputs` and `outputs` name values; a name that is a tensor of the
 //!   file is that tensor, `null` is an optional one that is left out. `domain` is absent for ONNX's own
 //!   operators.
+//! * `narrow`: types of the tensors of 2-bit and 4-bit integers, which the file beside it holds as bytes; mostly absent.
 //! * an attribute is an object with one key, its ONNX type: `{"int": 1}`, `{"ints": [1, 1]}`,
 //!   `{"float": 0.1}`, `{"floats": [...]}`, `{"string": "SAME_UPPER"}`, `{"strings": [...]}`,
 //!   `{"tensor": {"dtype": "i64", "shape": [2], "hex": "..."}}` with little-endian bytes, `{"tensors":
@@ -77,6 +78,15 @@ struct Document {
     inputs: Vec<Port>,
     outputs: Vec<String>,
     nodes: Vec<NodeEntry>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    narrow: BTreeMap<String, DType>,
+}
+
+/// Reads one field and leaves the rest.
+#[derive(Deserialize)]
+struct NarrowOnly {
+    #[serde(default)]
+    narrow: BTreeMap<String, DType>,
 }
 
 /// Read before the rest, so that a newer document is named as such and not as malformed.
@@ -213,7 +223,21 @@ fn document_of(graph: &Graph, tensors: &IndexMap<String, Tensor>) -> Result<Docu
                 })
             })
             .collect::<Result<_, GraphError>>()?,
+        narrow: tensors
+            .iter()
+            .filter(|(_, tensor)| tensor.dtype().packed_bits().is_some())
+            .map(|(name, tensor)| (name.clone(), tensor.dtype()))
+            .collect(),
     })
+}
+
+/// The element types of tensors whose elements are of a few bits, which other files hold as whole bytes.
+///
+/// # Errors
+/// [`GraphError::Json`] if the document cannot be read.
+pub fn narrow_types(json: &str) -> Result<BTreeMap<String, DType>, GraphError> {
+    let NarrowOnly { narrow } = serde_json::from_str(json)?;
+    Ok(narrow)
 }
 
 /// Rebuilds a graph; every name that is a key of `tensors` becomes an initializer. Facts of computed

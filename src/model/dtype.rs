@@ -10,6 +10,14 @@ pub enum DType {
     U8,
     /// Signed 8-bit integer.
     I8,
+    /// Unsigned 2-bit integer, held as a byte of its own.
+    U2,
+    /// Signed 2-bit integer, held as a byte of its own with its sign extended.
+    I2,
+    /// Unsigned 4-bit integer, held as a byte of its own.
+    U4,
+    /// Signed 4-bit integer, held as a byte of its own with its sign extended.
+    I4,
     /// Unsigned 16-bit integer.
     U16,
     /// Signed 16-bit integer.
@@ -37,13 +45,40 @@ pub enum DType {
 }
 
 impl DType {
-    /// Bytes per element.
+    /// Bytes per element as held in memory.
     pub const fn size(self) -> usize {
         match self {
-            Self::Bool | Self::U8 | Self::I8 | Self::F8E4M3 | Self::F8E5M2 => 1,
+            Self::Bool
+            | Self::U2
+            | Self::I2
+            | Self::U4
+            | Self::I4
+            | Self::U8
+            | Self::I8
+            | Self::F8E4M3
+            | Self::F8E5M2 => 1,
             Self::U16 | Self::I16 | Self::F16 | Self::BF16 => 2,
             Self::U32 | Self::I32 | Self::F32 => 4,
             Self::U64 | Self::I64 | Self::F64 => 8,
+        }
+    }
+
+    /// Bits of an element that shares its byte with others where it is stored.
+    pub const fn packed_bits(self) -> Option<usize> {
+        match self {
+            Self::U2 | Self::I2 => Some(2),
+            Self::U4 | Self::I4 => Some(4),
+            _ => None,
+        }
+    }
+
+    /// The type of whole bytes that holds the same numbers the same way, for files without narrower ones.
+    #[must_use]
+    pub const fn unpacked(self) -> Self {
+        match self {
+            Self::U2 | Self::U4 => Self::U8,
+            Self::I2 | Self::I4 => Self::I8,
+            other => other,
         }
     }
 
@@ -71,6 +106,10 @@ impl DType {
             16 => Self::BF16,
             17 => Self::F8E4M3,
             19 => Self::F8E5M2,
+            21 => Self::U4,
+            22 => Self::I4,
+            25 => Self::U2,
+            26 => Self::I2,
             _ => return None,
         })
     }
@@ -93,6 +132,10 @@ impl DType {
             Self::BF16 => 16,
             Self::F8E4M3 => 17,
             Self::F8E5M2 => 19,
+            Self::U4 => 21,
+            Self::I4 => 22,
+            Self::U2 => 25,
+            Self::I2 => 26,
         }
     }
 
@@ -102,6 +145,10 @@ impl DType {
             Self::Bool => "bool",
             Self::U8 => "u8",
             Self::I8 => "i8",
+            Self::U2 => "u2",
+            Self::I2 => "i2",
+            Self::U4 => "u4",
+            Self::I4 => "i4",
             Self::U16 => "u16",
             Self::I16 => "i16",
             Self::U32 => "u32",

@@ -8,6 +8,7 @@ mod assembler;
 mod builder;
 mod check;
 mod cost;
+mod deferred;
 mod dtype;
 mod extent;
 mod fact;
@@ -93,7 +94,7 @@ impl Model {
 
     /// Bytes that the tensor data takes when stored densely in its own dtypes.
     pub fn tensor_bytes(&self) -> u64 {
-        self.tensors.values().map(|t| t.bytes().len() as u64).sum()
+        self.tensors.values().map(|t| t.byte_len() as u64).sum()
     }
 
     /// File name for titles, or `untitled`.

@@ -30,6 +30,10 @@ pub fn apply(model: &Model, layers: &[Layer], mask: &Mask) -> Model {
 
 /// The masked copy of a weight; `None` if nothing is removed.
 fn apply_to_tensor(mask: &LayerMask, layer: &Layer, weight: &Tensor) -> Option<Tensor> {
+    if matches!(mask.selection, Selection::All) {
+        return None;
+    }
+    let weight = &*weight.resident();
     let bytes = match &mask.selection {
         Selection::All => return None,
         &Selection::Magnitude { threshold, ties } => with_float(weight.dtype(), ZeroBelow { weight, threshold, ties })?,

@@ -76,6 +76,7 @@ impl LayerMask {
                         BitMask::from_fn(elements.len(), |i| F::key(elements[i]) >= cutoff.at(i))
                     }
                 }
+                let weight = &*weight.resident();
                 with_float(weight.dtype(), Visitor(weight, threshold, ties))
                     .unwrap_or_else(|| BitMask::from_fn(weight.len(), |_| true))
             }

@@ -44,6 +44,7 @@ impl ChannelScores {
                 sums::<F>(F::elements(self.0), self.1)
             }
         }
+        let tensor = &*tensor.resident();
         let Some(&channels) = tensor.shape().get(axis) else { return Self::default() };
         let layout = Layout {
             outer: tensor.shape()[..axis].iter().product(),

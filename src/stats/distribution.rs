@@ -76,6 +76,7 @@ impl Distribution {
                 Distribution::of_elements::<F>(F::elements(self.0))
             }
         }
+        let tensor = &tensor.resident();
         with_float(tensor.dtype(), Visitor(tensor)).unwrap_or_else(|| Self::of_f32(&tensor.to_f32()))
     }
 

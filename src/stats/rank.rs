@@ -104,7 +104,7 @@ fn magnitudes_between(tensor: &Tensor, lo: f64, hi: f64) -> Vec<f64> {
 /// The tensor itself, or its integers as f32, which is how distributions take them.
 fn as_float(tensor: &Tensor) -> Cow<'_, Tensor> {
     if tensor.dtype().is_float() {
-        return Cow::Borrowed(tensor);
+        return tensor.resident();
     }
     let values = tensor.to_f32().into_owned();
     Tensor::from_f32(tensor.shape().to_vec(), values).map_or(Cow::Borrowed(tensor), Cow::Owned)

@@ -84,6 +84,18 @@ fn minimum(a: f32, b: f32) -> f32 {
     if a < b || a.is_nan() { a } else { b }
 }
 
+/// The rest of a division, with the sign of the divisor.
+fn modulo(a: f32, b: f32) -> f32 {
+    let rest = a % b;
+    if rest == 0.0 {
+        rest.copysign(b)
+    } else if (rest < 0.0) == (b < 0.0) {
+        rest
+    } else {
+        rest + b
+    }
+}
+
 fn power(base: f32, exponent: f32) -> f32 {
     if exponent == 2.0 { base * base } else { base.powf(exponent) }
 }
@@ -104,7 +116,7 @@ impl Arithmetic {
                     Kind::Pow => plan.map(x, y, power),
                     Kind::Max => plan.map(x, y, maximum),
                     Kind::Min => plan.map(x, y, minimum),
-                    Kind::Modulo => plan.map(x, y, |a: f32, b: f32| a - b * (a / b).floor()),
+                    Kind::Modulo => plan.map(x, y, modulo),
                     Kind::Remainder => plan.map(x, y, |a, b| a % b),
                     _ => bail!("it needs integers"),
                 })

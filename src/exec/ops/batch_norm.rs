@@ -19,7 +19,7 @@ impl BatchNorm {
     fn build(context: &NodeContext<'_>) -> std::result::Result<Arc<dyn Operator>, String> {
         let node = context.node;
         if node.int("spatial", 1) == 0 {
-            return Err("statistics per element (spatial = 0) are not implemented".to_owned());
+            return Ok(Arc::new(PerElement { epsilon: node.float("epsilon", 1e-5) }));
         }
         Ok(Arc::new(Self {
             epsilon: node.float("epsilon", 1e-5),
@@ -74,6 +74,31 @@ impl BatchNorm {
         let scale = at(1)?.div(&deviation)?;
         let shift = at(2)?.sub(&at(3)?.mul(&scale)?)?;
         x.broadcast_mul(&scale)?.broadcast_add(&shift)
+    }
+}
+
+/// As [`BatchNorm`], with parameters for every element instead of every channel, which operator sets before 9
+/// have as `spatial` = 0.
+#[derive(Clone, Copy, Debug)]
+struct PerElement {
+    epsilon: f32,
+}
+
+impl Operator for PerElement {
+    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+        let x = inputs.required(0)?;
+        let at = |i: usize| inputs.required(i);
+        let scale = at(1)?.div(&at(4)?.affine(1.0, f64::from(self.epsilon))?.sqrt()?)?;
+        let shift = at(2)?.sub(&at(3)?.mul(&scale)?)?;
+        Ok(vec![x.broadcast_mul(&scale)?.broadcast_add(&shift)?])
+    }
+
+    fn trains(&self, index: usize, _: &[usize]) -> bool {
+        index == 1 || index == 2
+    }
+
+    fn is_running(&self, index: usize) -> bool {
+        index == 3 || index == 4
     }
 }
 

@@ -1,4 +1,4 @@
-use super::types::{Carrier, Values, carrier, cast, integer_range};
+use super::types::{Carrier, Values, carrier, cast, integer_range, round};
 use super::{Build, Built, Inputs, NodeContext, Operator, Pass, Record, axis_of};
 use crate::model::DType;
 use candle_core::{Result, Tensor, bail};
@@ -7,23 +7,36 @@ use std::sync::Arc;
 pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Cast", |c| {
         let to = c.type_attribute("to", c.dtype(0))?;
-        Ok(Arc::new(Cast { from: c.dtype(0), to }))
+        Ok(Arc::new(Cast { from: c.dtype(0), to, saturates: saturates(c) }))
     }),
-    ("CastLike", |c| Ok(Arc::new(Cast { from: c.dtype(0), to: c.dtype(1) }))),
+    ("CastLike", |c| {
+        let to = c.known_type(1).ok_or("the element type that it casts to is not implemented")?;
+        Ok(Arc::new(Cast { from: c.dtype(0), to, saturates: saturates(c) }))
+    }),
     ("DequantizeLinear", |c| Quantization::build(c, false)),
     ("DynamicQuantizeLinear", |_| Ok(Arc::new(DynamicQuantize))),
     ("QuantizeLinear", |c| Quantization::build(c, true)),
 ];
 
+/// Whether floats beyond the range of an 8-bit type become its largest number.
+fn saturates(context: &NodeContext<'_>) -> bool {
+    context.node.int("saturate", 1) != 0
+}
+
 #[derive(Debug)]
 struct Cast {
     from: DType,
     to: DType,
+    saturates: bool,
 }
 
 impl Operator for Cast {
     fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
-        Ok(vec![cast(inputs.required(0)?, self.from, self.to)?])
+        let x = inputs.required(0)?;
+        if self.saturates || self.to.size() > 1 || self.from == self.to {
+            return Ok(vec![cast(x, self.from, self.to)?]);
+        }
+        Ok(vec![unsaturated(&cast(x, self.from, DType::F32)?, self.to)?])
     }
 
     fn backward(&self, _: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
@@ -37,6 +50,20 @@ impl Operator for Cast {
     fn passes_parameters(&self) -> bool {
         self.from.is_float() && self.to.is_float()
     }
+}
+
+/// Floats rounded to an 8-bit `dtype`; those beyond its range become what it has for them, infinity or no number.
+fn unsaturated(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    let Values::F32(mut values) = Values::of(x)? else { return Ok(x.clone()) };
+    for v in &mut values {
+        *v = match dtype {
+            // Halfway to the number that would come after the largest one; ties go to the even code.
+            DType::F8E4M3 if v.abs() > 464.0 => f32::NAN,
+            DType::F8E5M2 if v.abs() >= 61_440.0 => f32::INFINITY.copysign(*v),
+            _ => round(dtype, *v),
+        };
+    }
+    Values::F32(values).tensor(x.dims())
 }
 
 /// Half to even, as ONNX and IEEE 754 have it.
@@ -54,6 +81,7 @@ struct Quantization {
     /// Type of the other side.
     floats: DType,
     quantizes: bool,
+    saturates: bool,
 }
 
 impl Quantization {
@@ -66,6 +94,7 @@ impl Quantization {
             integers,
             floats: if quantizes { context.dtype(0) } else { context.dtype(1) },
             quantizes,
+            saturates: saturates(context),
         }))
     }
 
@@ -120,7 +149,10 @@ impl Operator for Quantization {
         let quotient = |(i, v): (usize, f64)| v as f32 / scales[index(i)];
         if carrier(self.integers) == Carrier::Float {
             let y: Vec<f32> = values.into_iter().enumerate().map(quotient).collect();
-            return Ok(vec![cast(&Values::F32(y).tensor(x.dims())?, DType::F32, self.integers)?]);
+            let y = Values::F32(y).tensor(x.dims())?;
+            let rounded =
+                if self.saturates { cast(&y, DType::F32, self.integers)? } else { unsaturated(&y, self.integers)? };
+            return Ok(vec![rounded]);
         }
         let (least, most) = integer_range(self.integers);
         let whole =

@@ -26,14 +26,19 @@ impl NodeContext<'_> {
 
     /// The element type of an input; f32 where it is omitted or unknown.
     pub fn dtype(&self, index: usize) -> DType {
-        self.node.input(index).and_then(|id| self.types.get(id.0 as usize).copied().flatten()).unwrap_or(DType::F32)
+        self.known_type(index).unwrap_or(DType::F32)
+    }
+
+    /// The element type of an input, if it was given and its type is known.
+    pub fn known_type(&self, index: usize) -> Option<DType> {
+        self.node.input(index).and_then(|id| self.types.get(id.0 as usize).copied().flatten())
     }
 
     /// The element type that an attribute names by its ONNX number.
     pub fn type_attribute(&self, name: &str, default: DType) -> Result<DType, String> {
         match self.node.int(name, 0) {
             0 => Ok(default),
-            number => super::types::of_onnx(number).ok_or_else(|| format!("element type {number} is not implemented")),
+            number => DType::from_onnx(number).ok_or_else(|| format!("element type {number} is not implemented")),
         }
     }
 

@@ -7,10 +7,9 @@ use crate::model::{Attribute, DType, Fact, Graph};
 use candle_core::{Result, Tensor, bail};
 use std::sync::Arc;
 
-pub(super) const OPERATORS: &[(&str, Build)] =
-    &[("If", |c| If::build(c)), ("Loop", |c| Loop::build(c)), ("Scan", |c| Scan::build(c))];
+pub(super) const OPERATORS: &[(&str, Build)] = &[("If", |c| If::build(c)), ("Loop", |c| Loop::build(c))];
 
-fn body_of(
+pub(super) fn body_of(
     context: &NodeContext<'_>,
     name: &str,
     inputs: impl Fn(usize) -> Option<Fact>,
@@ -24,12 +23,12 @@ fn body_of(
 }
 
 /// The type of an input, in a fact without shape: shapes may change from run to run of a body.
-fn typed(context: &NodeContext<'_>, index: usize) -> Option<Fact> {
+pub(super) fn typed(context: &NodeContext<'_>, index: usize) -> Option<Fact> {
     context.node.input(index).map(|_| Fact { dtype: Some(context.dtype(index)), ..Fact::default() })
 }
 
 /// The operands of the node itself and those that its bodies capture.
-fn divided<'a>(inputs: &Inputs<'a>, own: usize) -> (&'a [Option<Tensor>], &'a [Option<Tensor>]) {
+pub(super) fn divided<'a>(inputs: &Inputs<'a>, own: usize) -> (&'a [Option<Tensor>], &'a [Option<Tensor>]) {
     inputs.0.split_at(own.min(inputs.len()))
 }
 
@@ -95,7 +94,7 @@ impl Loop {
 }
 
 /// Slices put together along a new axis; none give an empty tensor of the type.
-fn stacked(slices: &[Tensor], axis: i64, dtype: DType) -> Result<Tensor> {
+pub(super) fn stacked(slices: &[Tensor], axis: i64, dtype: DType) -> Result<Tensor> {
     match slices.first() {
         Some(first) => {
             let rank = first.rank() + 1;
@@ -143,91 +142,6 @@ impl Operator for Loop {
 
     fn result_type(&self, output: usize, _: &[DType]) -> DType {
         self.body.types.get(output + 1).copied().unwrap_or(DType::F32)
-    }
-
-    fn is_differentiable(&self) -> bool {
-        false
-    }
-}
-
-/// A body run over the slices of some operands, with states handed on.
-#[derive(Debug)]
-struct Scan {
-    body: Body,
-    own: usize,
-    /// Operands that are taken slice by slice.
-    sliced: usize,
-    /// Axis and direction of each sliced operand, then of each sliced result.
-    inputs: Vec<(i64, bool)>,
-    outputs: Vec<(i64, bool)>,
-}
-
-impl Scan {
-    fn build(context: &NodeContext<'_>) -> Built {
-        let node = context.node;
-        let own = node.inputs.len();
-        let sliced = usize::try_from(node.int("num_scan_inputs", 0)).unwrap_or(0);
-        if sliced == 0 || sliced > own {
-            return Err("num_scan_inputs does not fit".to_owned());
-        }
-        let body = body_of(context, "body", |i| typed(context, i))?;
-        let states = own - sliced;
-        let list = |axes: &str, directions: &str, count: usize| -> Vec<(i64, bool)> {
-            let (axes, directions) = (node.ints(axes), node.ints(directions));
-            let at = |list: Option<&[i64]>, i: usize| list.and_then(|l| l.get(i)).copied().unwrap_or(0);
-            (0..count).map(|i| (at(axes, i), at(directions, i) != 0)).collect()
-        };
-        let results = body.types.len().saturating_sub(states);
-        Ok(Arc::new(Self {
-            own,
-            sliced,
-            inputs: list("scan_input_axes", "scan_input_directions", sliced),
-            outputs: list("scan_output_axes", "scan_output_directions", results),
-            body,
-        }))
-    }
-}
-
-impl Operator for Scan {
-    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
-        let (_, captured) = divided(inputs, self.own);
-        let states = self.own - self.sliced;
-        let mut carried = (0..states).map(|i| inputs.required(i).cloned()).collect::<Result<Vec<_>>>()?;
-        let sliced = (states..self.own).map(|i| inputs.required(i)).collect::<Result<Vec<_>>>()?;
-        let mut axes = Vec::with_capacity(sliced.len());
-        for (operand, (axis, _)) in sliced.iter().zip(&self.inputs) {
-            axes.push(axis_of(*axis, operand.rank())?);
-        }
-        let Some(length) = sliced.first().map(|x| x.dims()[axes[0]]) else { bail!("nothing to scan") };
-        let mut scanned: Vec<Vec<Tensor>> = vec![Vec::new(); self.outputs.len()];
-        for step in 0..length {
-            let mut operands = carried.clone();
-            for ((operand, &axis), (_, backwards)) in sliced.iter().zip(&axes).zip(&self.inputs) {
-                let at = if *backwards { length - 1 - step } else { step };
-                operands.push(operand.narrow(axis, at, 1)?.squeeze(axis)?.contiguous()?);
-            }
-            let mut results = self.body.run(&operands, captured)?.into_iter();
-            for value in &mut carried {
-                match results.next() {
-                    Some(result) => *value = result,
-                    None => bail!("its body gives too few values"),
-                }
-            }
-            scanned.iter_mut().zip(results).for_each(|(slices, slice)| slices.push(slice));
-        }
-        let types = self.body.types.iter().skip(states);
-        let mut results = carried;
-        for ((mut slices, (axis, backwards)), dtype) in scanned.into_iter().zip(&self.outputs).zip(types) {
-            if *backwards {
-                slices.reverse();
-            }
-            results.push(stacked(&slices, *axis, *dtype)?);
-        }
-        Ok(results)
-    }
-
-    fn result_type(&self, output: usize, _: &[DType]) -> DType {
-        self.body.types.get(output).copied().unwrap_or(DType::F32)
     }
 
     fn is_differentiable(&self) -> bool {

@@ -1,3 +1,5 @@
+use super::linear::integer_matmul;
+use super::types::{Carrier, carrier_of};
 use super::{Build, Built, Inputs, NodeContext, Operator, Pass};
 use candle_core::{Result, Tensor, bail};
 use std::collections::BTreeMap;
@@ -134,7 +136,7 @@ impl Term {
         let columns = of(&|l| !has(self, l) && has(other, l));
         let a = self.as_matrices([&batch, &rows, &inner], &extents)?;
         let b = other.as_matrices([&batch, &inner, &columns], &extents)?;
-        let product = a.matmul(&b)?;
+        let product = if carrier_of(&a) == Carrier::Integer { integer_matmul(&a, &b)? } else { a.matmul(&b)? };
         let labels = [batch, rows, columns].concat();
         let shape: Vec<usize> = labels.iter().map(|l| extents[l]).collect();
         Ok(Self { tensor: product.reshape(shape)?, labels })

@@ -8,18 +8,23 @@
 #![expect(clippy::unnecessary_wraps, reason = "constructors of operators share one signature")]
 
 mod activation;
+mod affine_grid;
 mod arithmetic;
 mod attention;
 mod batch_norm;
+mod cache;
 mod cast;
+mod col2im;
 mod context;
 mod control;
 mod conv;
 mod conv_nd;
 mod conv_transpose;
+mod crop;
 mod detection;
 mod einsum;
 mod elementary;
+mod gated;
 mod gather;
 mod grid_sample;
 mod layout;
@@ -38,6 +43,7 @@ mod recurrent;
 mod reduce;
 mod resize;
 mod rows;
+mod scan;
 mod search;
 mod selecting;
 mod shape;
@@ -64,16 +70,21 @@ type Family = &'static [(&'static str, Build)];
 
 const FAMILIES: &[Family] = &[
     activation::OPERATORS,
+    affine_grid::OPERATORS,
     arithmetic::OPERATORS,
     attention::OPERATORS,
     batch_norm::OPERATORS,
+    cache::OPERATORS,
     cast::OPERATORS,
+    col2im::OPERATORS,
     control::OPERATORS,
     conv::OPERATORS,
     conv_transpose::OPERATORS,
+    crop::OPERATORS,
     detection::OPERATORS,
     einsum::OPERATORS,
     elementary::OPERATORS,
+    gated::OPERATORS,
     gather::OPERATORS,
     grid_sample::OPERATORS,
     layout::OPERATORS,
@@ -89,6 +100,7 @@ const FAMILIES: &[Family] = &[
     random::OPERATORS,
     resize::OPERATORS,
     shape::OPERATORS,
+    scan::OPERATORS,
     search::OPERATORS,
     slice::OPERATORS,
     softmax::OPERATORS,

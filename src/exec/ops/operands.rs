@@ -52,6 +52,14 @@ impl<'a> Inputs<'a> {
         }
     }
 
+    /// As [`Inputs::scalar`], with integers up to 2^53 as they are.
+    pub fn wide_scalar(&self, index: usize) -> Result<Option<f64>> {
+        match self.optional(index) {
+            Some(tensor) if carrier_of(tensor) == Carrier::Integer => Ok(self.integer(index)?.map(|v| v as f64)),
+            _ => Ok(self.scalar(index)?.map(f64::from)),
+        }
+    }
+
     /// The single integer of the operand at `index`, if it was given.
     pub fn integer(&self, index: usize) -> Result<Option<i64>> {
         let Some(values) = self.integers(index)? else { return Ok(None) };

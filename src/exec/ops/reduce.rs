@@ -78,7 +78,11 @@ impl Kind {
             Self::L1 => sum(i64::wrapping_abs),
             Self::L2 => real(|v| v * v).sqrt() as i64,
             Self::LogSum => real(|v| v).ln() as i64,
-            Self::LogSumExp => real(f64::exp).ln() as i64,
+            Self::LogSumExp => {
+                // Relative to the largest, so that no power overflows.
+                let most = row.iter().copied().max().unwrap_or(0);
+                most + row.iter().map(|&v| (v.wrapping_sub(most) as f64).exp()).sum::<f64>().ln() as i64
+            }
             Self::Max if unsigned => row.iter().map(|&v| v as u64).max().unwrap_or(0) as i64,
             Self::Max => row.iter().copied().max().unwrap_or(i64::MIN),
             Self::Mean => sum(|v| v).checked_div(row.len() as i64).unwrap_or(0),

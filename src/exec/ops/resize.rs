@@ -27,6 +27,8 @@ enum Nearest {
     RoundPreferCeil,
     Floor,
     Ceil,
+    /// Up on axes that shrink and down on others, as before operator set 11.
+    CeilToShrink,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,6 +80,7 @@ impl Resize {
             None if old => Nearest::Floor,
             None | Some("round_prefer_floor") => Nearest::RoundPreferFloor,
             Some("round_prefer_ceil") => Nearest::RoundPreferCeil,
+            Some("floor") if node.int("secateur.ceil_to_shrink", 0) != 0 => Nearest::CeilToShrink,
             Some("floor") => Nearest::Floor,
             Some("ceil") => Nearest::Ceil,
             Some(other) => return Err(format!("nearest_mode `{other}` is not known")),
@@ -177,6 +180,7 @@ impl Resize {
                 extent / 2.0 * (1.0 - adjustment) + (x + 0.5) / scale - 0.5
             }
             Coordinates::PytorchHalfPixel if axis.target > 1 => (x + 0.5) / scale - 0.5,
+            // Not the exact target that scales give, as the reference has it: ONNX Runtime and PyTorch do not either.
             Coordinates::AlignCorners if axis.target > 1 => x * (extent - 1.0) / (axis.target as f32 - 1.0),
             Coordinates::PytorchHalfPixel | Coordinates::AlignCorners => 0.0,
             Coordinates::Asymmetric => x / scale,
@@ -207,7 +211,8 @@ impl Resize {
         let at = match rounding {
             Nearest::RoundPreferFloor => (x - 0.5).ceil(),
             Nearest::RoundPreferCeil => (x + 0.5).floor(),
-            Nearest::Floor => x.floor(),
+            Nearest::CeilToShrink if axis.scale < 1.0 => x.ceil(),
+            Nearest::Floor | Nearest::CeilToShrink => x.floor(),
             Nearest::Ceil => x.ceil(),
         };
         (at.max(0.0) as usize).min(axis.extent - 1)

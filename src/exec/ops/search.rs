@@ -12,10 +12,8 @@ use std::sync::Arc;
 pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("ArgMax", |c| ArgExtreme::build(c, Ordering::Greater)),
     ("ArgMin", |c| ArgExtreme::build(c, Ordering::Less)),
-    ("CumSum", |c| {
-        let (exclusive, reverse) = (c.node.int("exclusive", 0) != 0, c.node.int("reverse", 0) != 0);
-        Ok(Arc::new(CumSum { exclusive, reverse, dtype: c.dtype(0) }))
-    }),
+    ("CumProd", |c| Cumulative::build(c, true)),
+    ("CumSum", |c| Cumulative::build(c, false)),
     ("TopK", |c| {
         let node = c.node;
         let k = node.attributes.contains_key("k").then(|| node.int("k", 1));
@@ -190,15 +188,21 @@ impl Operator for TopK {
     }
 }
 
-/// Running sums along an axis.
+/// Running sums or products along an axis.
 #[derive(Debug)]
-struct CumSum {
+struct Cumulative {
     exclusive: bool,
     reverse: bool,
     dtype: DType,
+    multiplies: bool,
 }
 
-impl CumSum {
+impl Cumulative {
+    fn build(context: &NodeContext<'_>, multiplies: bool) -> Built {
+        let set = |name: &str| context.node.int(name, 0) != 0;
+        Ok(Arc::new(Self { exclusive: set("exclusive"), reverse: set("reverse"), dtype: context.dtype(0), multiplies }))
+    }
+
     fn of_row<T: Copy>(&self, row: &mut [T], zero: T, add: impl Fn(T, T) -> T) {
         let mut sum = zero;
         let mut step = |value: &mut T| {
@@ -214,11 +218,21 @@ impl CumSum {
         let len = rows.len.max(1);
         let values = match Values::of(&rows.arrange(x)?)? {
             Values::F32(mut v) => {
-                v.chunks_exact_mut(len).for_each(|row| self.of_row(row, 0.0, |a, b| a + b));
+                let rows = v.chunks_exact_mut(len);
+                if self.multiplies {
+                    rows.for_each(|row| self.of_row(row, 1.0, |a, b| a * b));
+                } else {
+                    rows.for_each(|row| self.of_row(row, 0.0, |a, b| a + b));
+                }
                 Values::F32(v)
             }
             Values::I64(mut v) => {
-                v.chunks_exact_mut(len).for_each(|row| self.of_row(row, 0, |a, b| wrap(self.dtype, a.wrapping_add(b))));
+                let rows = v.chunks_exact_mut(len);
+                if self.multiplies {
+                    rows.for_each(|row| self.of_row(row, 1, |a, b| wrap(self.dtype, a.wrapping_mul(b))));
+                } else {
+                    rows.for_each(|row| self.of_row(row, 0, |a, b| wrap(self.dtype, a.wrapping_add(b))));
+                }
                 Values::I64(v)
             }
             Values::U8(_) => bail!("it needs numbers"),
@@ -227,7 +241,7 @@ impl CumSum {
     }
 }
 
-impl Operator for CumSum {
+impl Operator for Cumulative {
     fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
         Ok(vec![self.apply(inputs.required(0)?, inputs.integer(1)?.unwrap_or(0))?])
     }
@@ -235,6 +249,10 @@ impl Operator for CumSum {
     fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let adjoint = Self { reverse: !self.reverse, ..*self };
         Ok(vec![Some(adjoint.apply(grad, record.inputs.integer(1)?.unwrap_or(0))?)])
+    }
+
+    fn is_differentiable(&self) -> bool {
+        !self.multiplies
     }
 }
 

@@ -25,7 +25,8 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
     }),
     ("Size", |_| Ok(Arc::new(Size))),
     ("SpaceToDepth", |c| {
-        selecting(Shuffle { block: c.node.int("blocksize", 1), to_space: false, columns_first: false })
+        let columns_first = c.node.string("mode") == Some("CRD");
+        selecting(Shuffle { block: c.node.int("blocksize", 1), to_space: false, columns_first })
     }),
 ];
 
@@ -307,7 +308,11 @@ impl Select for Shuffle {
                 bail!("{h} x {w} pixels do not divide into blocks of {b} x {b}");
             }
             for (i, channel) in (0..n).flat_map(|i| (0..c * b * b).map(move |k| (i, k))) {
-                let (within, d) = (channel / c, channel % c);
+                let (within, d) = if self.columns_first {
+                    (channel % (b * b), channel / (b * b))
+                } else {
+                    (channel / c, channel % c)
+                };
                 for (y, x) in (0..h / b).flat_map(|y| (0..w / b).map(move |x| (y, x))) {
                     from.push(at(i, d, y * b + within / b, x * b + within % b));
                 }

@@ -186,7 +186,7 @@ impl Select for Pad {
             indices[axis] = (before.saturating_neg()..end).map(|at| self.index(at, extent)).collect();
         }
         let fill = match inputs.non_empty(2) {
-            Some(_) => f64::from(inputs.scalar(2)?.unwrap_or(self.value)),
+            Some(_) => inputs.wide_scalar(2)?.unwrap_or_else(|| f64::from(self.value)),
             None => f64::from(self.value),
         };
         Ok(Selected { fill, ..Selected::along_axes(shape, &indices) })

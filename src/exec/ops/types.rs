@@ -43,6 +43,10 @@ pub const fn wrap(dtype: DType, value: i64) -> i64 {
     match dtype {
         DType::I8 => value as i8 as i64,
         DType::U8 => value as u8 as i64,
+        DType::I4 => value << 60 >> 60,
+        DType::U4 => value & 15,
+        DType::I2 => value << 62 >> 62,
+        DType::U2 => value & 3,
         DType::I16 => value as i16 as i64,
         DType::U16 => value as u16 as i64,
         DType::I32 => value as i32 as i64,
@@ -64,7 +68,7 @@ pub fn round(dtype: DType, value: f32) -> f32 {
 
 /// Whether integers of this type have no sign.
 pub const fn is_unsigned(dtype: DType) -> bool {
-    matches!(dtype, DType::Bool | DType::U8 | DType::U16 | DType::U32 | DType::U64)
+    matches!(dtype, DType::Bool | DType::U2 | DType::U4 | DType::U8 | DType::U16 | DType::U32 | DType::U64)
 }
 
 /// The smallest and the largest integer of `dtype`, where i64 holds them.
@@ -73,34 +77,16 @@ pub const fn integer_range(dtype: DType) -> (i64, i64) {
         DType::Bool => (0, 1),
         DType::I8 => (i8::MIN as i64, i8::MAX as i64),
         DType::U8 => (0, u8::MAX as i64),
+        DType::I4 => (-8, 7),
+        DType::U4 => (0, 15),
+        DType::I2 => (-2, 1),
+        DType::U2 => (0, 3),
         DType::I16 => (i16::MIN as i64, i16::MAX as i64),
         DType::U16 => (0, u16::MAX as i64),
         DType::I32 => (i32::MIN as i64, i32::MAX as i64),
         DType::U32 => (0, u32::MAX as i64),
         _ => (i64::MIN, i64::MAX),
     }
-}
-
-/// The type whose name or ONNX number (`TensorProto.DataType`) an attribute gives.
-pub const fn of_onnx(number: i64) -> Option<DType> {
-    Some(match number {
-        1 => DType::F32,
-        2 => DType::U8,
-        3 => DType::I8,
-        4 => DType::U16,
-        5 => DType::I16,
-        6 => DType::I32,
-        7 => DType::I64,
-        9 => DType::Bool,
-        10 => DType::F16,
-        11 => DType::F64,
-        12 => DType::U32,
-        13 => DType::U64,
-        16 => DType::BF16,
-        17 => DType::F8E4M3,
-        19 => DType::F8E5M2,
-        _ => return None,
-    })
 }
 
 /// The elements of a tensor in row-major order.

@@ -2,7 +2,6 @@ use super::blocks::Quantization;
 use crate::formats::FormatError;
 use crate::model::{DType, Model, Origin, Tensor};
 use bytes::Bytes;
-use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -15,7 +14,7 @@ const SHOWN_ITEMS: u64 = 16;
 /// Arrays in arrays beyond this are refused.
 const MAX_NESTING: usize = 4;
 
-/// Reads a GGUF file.
+/// Reads a GGUF file. Tensors are views into `bytes`; quantised ones are decoded when they are asked for.
 ///
 /// # Errors
 /// [`FormatError::Malformed`] if the file contradicts itself, [`FormatError::UnknownDType`] for kinds of
@@ -54,18 +53,18 @@ pub(in crate::formats) fn read(bytes: &Bytes, path: &Path) -> Result<Model, Form
     }
     let start = (cursor.at as u64).checked_next_multiple_of(alignment).and_then(|at| usize::try_from(at).ok());
     let data = start.filter(|&at| at <= bytes.len()).map_or_else(Bytes::new, |at| bytes.slice(at..));
-    let decoded: Vec<Result<Tensor, FormatError>> = infos
-        .par_iter()
+    let tensors: Vec<Result<Tensor, FormatError>> = infos
+        .iter()
         .map(|info| {
             let Some(encoding) = Encoding::of(info.kind) else {
                 let (tensor, dtype) = (info.name.clone(), format!("GGUF type {}", info.kind));
                 return Err(FormatError::UnknownDType { tensor, dtype, path: path.to_owned() });
             };
-            info.decode(encoding, &data).map_err(|problem| invalid(format!("the tensor `{}` {problem}", info.name)))
+            info.tensor(encoding, &data).map_err(|problem| invalid(format!("the tensor `{}` {problem}", info.name)))
         })
         .collect();
     let mut quantizations = BTreeSet::new();
-    for (info, tensor) in infos.into_iter().zip(decoded) {
+    for (info, tensor) in infos.into_iter().zip(tensors) {
         if let Some(Encoding::Quantized(quantization)) = Encoding::of(info.kind) {
             quantizations.insert(quantization.name());
         }
@@ -79,7 +78,7 @@ pub(in crate::formats) fn read(bytes: &Bytes, path: &Path) -> Result<Model, Form
     }
     if !quantizations.is_empty() {
         let names = quantizations.into_iter().collect::<Vec<_>>().join(", ");
-        model.origin.notes.push(format!("quantised tensors ({names}) are shown dequantised to f32"));
+        model.origin.notes.push(format!("quantised tensors ({names}) are dequantised to f32 where they are looked at"));
     }
     Ok(model)
 }
@@ -126,7 +125,7 @@ struct Info {
 }
 
 impl Info {
-    fn decode(&self, encoding: Encoding, data: &Bytes) -> Result<Tensor, String> {
+    fn tensor(&self, encoding: Encoding, data: &Bytes) -> Result<Tensor, String> {
         let too_large = || "is too large to address".to_owned();
         let count = self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).ok_or_else(too_large)?;
         let length = match encoding {
@@ -148,11 +147,12 @@ impl Info {
         match encoding {
             Encoding::Plain(dtype) => Tensor::new(dtype, self.shape.clone(), stored),
             Encoding::Quantized(quantization) => {
-                let mut values = Vec::new();
-                values.try_reserve_exact(count).map_err(|_memory| "does not fit into memory as f32".to_owned())?;
-                values.resize(count, 0.0);
-                quantization.decode(&stored, &mut values);
-                Tensor::from_f32(self.shape.clone(), values)
+                let (elements, bytes) = quantization.block();
+                let decode = move |first: usize, values: &mut [f32]| {
+                    let blocks = &stored[first * bytes..][..values.len() / elements * bytes];
+                    quantization.decode(blocks, values);
+                };
+                Tensor::deferred(self.shape.clone(), elements, decode)
             }
         }
         .map_err(|e| e.to_string())

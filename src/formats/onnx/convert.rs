@@ -1,11 +1,10 @@
-use super::data_type;
 use super::external::Companions;
 use super::function::Call;
 use super::proto::{AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto};
 use super::proto::{Dimension, dimension, kind, type_proto};
 use super::tensor::{Decoded, decode, densify};
 use super::upgrade;
-use crate::model::{Attribute, Dim, Fact, Graph, Node, Opaque, Place, Tensor, ValueId};
+use crate::model::{Attribute, DType, Dim, Fact, Graph, Node, Opaque, Place, Tensor, ValueId};
 use bytes::Bytes;
 use indexmap::IndexMap;
 use prost::Message as _;
@@ -274,7 +273,7 @@ fn declared_fact(name: &str, info: &ValueInfoProto) -> Fact {
         _ => Dim::symbol(&format!("{name}.{axis}")),
     };
     Fact {
-        dtype: tensor.elem_type.and_then(data_type::dtype_of),
+        dtype: tensor.elem_type.and_then(|number| DType::from_onnx(i64::from(number))),
         shape: tensor.shape.as_ref().map(|s| s.dim.iter().enumerate().map(dim).collect()),
         constant: None,
     }

@@ -1,21 +1,3 @@
-use crate::model::DType;
-
-pub const UINT4: i32 = 21;
-pub const INT4: i32 = 22;
-pub const UINT2: i32 = 25;
-pub const INT2: i32 = 26;
-
-/// The model's element type for an ONNX data type, if tensors of it can be held.
-///
-/// Integers of 4 and 2 bits are held as bytes, one per element.
-pub const fn dtype_of(data_type: i32) -> Option<DType> {
-    match data_type {
-        UINT4 | UINT2 => Some(DType::U8),
-        INT4 | INT2 => Some(DType::I8),
-        other => DType::from_onnx(other as i64),
-    }
-}
-
 /// Name of a data type as the schema writes it.
 pub const fn name_of(data_type: i32) -> &'static str {
     const NAMES: [&str; 29] = [

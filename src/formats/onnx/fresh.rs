@@ -6,6 +6,7 @@ use super::proto::{
     AttributeProto, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
     TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, dimension, kind, type_proto,
 };
+use super::tensor::raw_data;
 use super::upgrade;
 use crate::model::{Attribute, Dim, Fact, Graph, Model, Node, Tensor, ValueId};
 use bytes::Bytes;
@@ -38,7 +39,7 @@ fn encode_within(model: &Model, data_name: &str, most: usize) -> Result<Written,
         let message = if external && tensor.bytes().len() >= LEAST_EXTERNAL {
             data.push(Bytes::from(vec![0; data.len().next_multiple_of(ALIGNMENT) - data.len()]));
             let message = external_message(name, tensor, data_name, data.len());
-            data.push(tensor.bytes().clone());
+            data.push(raw_data(tensor));
             message
         } else {
             message_of(name, tensor)
@@ -75,7 +76,7 @@ fn external_message(name: &str, tensor: &Tensor, file: &str, offset: usize) -> P
         external_data: vec![
             entry("location", file.to_owned()),
             entry("offset", offset.to_string()),
-            entry("length", tensor.bytes().len().to_string()),
+            entry("length", raw_data(tensor).len().to_string()),
         ],
         data_location: Some(1),
         ..TensorProto::default()
@@ -203,7 +204,7 @@ fn tensor_proto(tensor: &Tensor) -> TensorProto {
     TensorProto {
         dims: tensor.shape().iter().map(|&d| d as i64).collect(),
         data_type: Some(tensor.dtype().to_onnx()),
-        raw_data: Some(tensor.bytes().clone()),
+        raw_data: Some(raw_data(tensor)),
         ..TensorProto::default()
     }
 }

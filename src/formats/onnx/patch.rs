@@ -3,8 +3,8 @@
 use super::external::{Companions, Location};
 use super::pieces::{Edit, Pieces, rewrite};
 use super::proto::{AttributeProto, SparseTensorProto, StringStringEntryProto, TensorProto, kind};
-use super::tensor::{Decoded, decode, densify};
-use super::{data_type, wire};
+use super::tensor::{Decoded, decode, densify, raw_data};
+use super::wire;
 use crate::model::{Model, Place, Source, Tensor};
 use bytes::Bytes;
 use indexmap::IndexMap;
@@ -253,10 +253,7 @@ impl Patcher<'_> {
             return self.external(bytes, &proto, with);
         }
         let Some(tensor) = with else { return Ok(None) };
-        if data_type::dtype_of(proto.data_type()).map(crate::model::DType::to_onnx) != Some(proto.data_type()) {
-            return Err(format!("the elements of `{}` share bytes and cannot be replaced", proto.name()));
-        }
-        let data = tensor.bytes();
+        let data = raw_data(tensor);
         // Raw bytes are replaced where they are, and so are packed numbers of the same layout.
         let in_place = if proto.raw_data.as_ref().is_some_and(|raw| raw.len() == data.len()) {
             Some(9)
@@ -290,7 +287,8 @@ impl Patcher<'_> {
         };
         let offset = base + location.offset;
         if let Some(tensor) = with {
-            self.changed.push((offset..offset + tensor.bytes().len(), tensor.bytes().clone()));
+            let data = raw_data(tensor);
+            self.changed.push((offset..offset + data.len(), data));
         }
         let mut pieces = without_fields(bytes, |number| number == 13)?;
         let mut entry = |key: &str, value: String| {
@@ -357,7 +355,7 @@ pub fn message_of(name: &str, tensor: &Tensor) -> Pieces {
         ..TensorProto::default()
     };
     let mut message = Pieces::from(Bytes::from(head.encode_to_vec()));
-    message.push_field(9, tensor.bytes().clone().into());
+    message.push_field(9, raw_data(tensor).into());
     message
 }
 

@@ -1,4 +1,4 @@
-use super::data_type::{self, INT2, INT4, UINT2, UINT4};
+use super::data_type;
 use super::external::Companions;
 use super::proto::{SparseTensorProto, TensorProto};
 use crate::model::{DType, Tensor};
@@ -23,7 +23,7 @@ pub fn decode(proto: &TensorProto, companions: &mut Companions) -> Result<Decode
 
 fn decode_inner(proto: &TensorProto, companions: &mut Companions) -> Result<Decoded, String> {
     let data_type = proto.data_type.unwrap_or(0);
-    let Some(dtype) = data_type::dtype_of(data_type) else {
+    let Some(dtype) = DType::from_onnx(i64::from(data_type)) else {
         return Ok(Decoded::Opaque(format!("a tensor of {}", data_type::name_of(data_type))));
     };
     if proto.segment.is_some() {
@@ -31,7 +31,7 @@ fn decode_inner(proto: &TensorProto, companions: &mut Companions) -> Result<Deco
     }
     let shape = extents(&proto.dims)?;
     let count = element_count(&shape)?;
-    let bits = packed_bits(data_type);
+    let bits = dtype.packed_bits();
     let expected = match bits {
         Some(bits) => count.div_ceil(8 / bits),
         None => count.checked_mul(dtype.size()).ok_or("it is too large to address")?,
@@ -48,19 +48,10 @@ fn decode_inner(proto: &TensorProto, companions: &mut Companions) -> Result<Deco
         return Err(format!("its shape {shape:?} needs {expected} bytes, it has {}", stored.len()));
     }
     let bytes = match bits {
-        Some(bits) => unpack(&stored, bits, count, dtype == DType::I8),
+        Some(bits) => unpack(&stored, bits, count, matches!(dtype, DType::I2 | DType::I4)),
         None => stored,
     };
     Tensor::new(dtype, shape, bytes).map(Decoded::Tensor).map_err(|e| e.to_string())
-}
-
-/// Bits of an element that shares its byte with others.
-const fn packed_bits(data_type: i32) -> Option<usize> {
-    match data_type {
-        UINT4 | INT4 => Some(4),
-        UINT2 | INT2 => Some(2),
-        _ => None,
-    }
 }
 
 /// Extents as unsigned numbers.
@@ -105,7 +96,7 @@ fn typed_data(proto: &TensorProto, dtype: DType, packed: bool) -> Result<Bytes, 
             bytes_of(ints, |v| (v as u16).to_le_bytes())
         }
         DType::Bool => bytes_of(ints, |v| [u8::from(v != 0)]),
-        DType::I8 | DType::U8 | DType::F8E4M3 | DType::F8E5M2 => {
+        DType::U2 | DType::I2 | DType::U4 | DType::I4 | DType::I8 | DType::U8 | DType::F8E4M3 | DType::F8E5M2 => {
             narrow(i32::from(i8::MIN), i32::from(u8::MAX))?;
             bytes_of(ints, |v| [v as u8])
         }
@@ -121,6 +112,14 @@ fn unpack(stored: &[u8], bits: usize, count: usize, signed: bool) -> Bytes {
         if signed { (raised.cast_signed() >> unused).cast_unsigned() } else { raised >> unused }
     };
     (0..count).map(element).collect()
+}
+
+/// The bytes that a file holds for a tensor: its own, unless several elements share one.
+pub fn raw_data(tensor: &Tensor) -> Bytes {
+    let Some(bits) = tensor.dtype().packed_bits() else { return tensor.bytes().clone() };
+    let mask = (1u8 << bits) - 1;
+    let packed = |elements: &[u8]| elements.iter().rev().fold(0u8, |byte, element| byte << bits | element & mask);
+    tensor.bytes().chunks(8 / bits).map(packed).collect()
 }
 
 /// Writes a sparse tensor out densely.
@@ -206,9 +205,23 @@ mod tests {
             let raw_data = Some(Bytes::from_static(bytes));
             tensor(&TensorProto { data_type: Some(data_type), dims, raw_data, ..TensorProto::default() })
         };
-        assert_eq!(raw(INT4, vec![3], &[0xf8, 0x07]).to_i64(), [-8, -1, 7]);
-        assert_eq!(raw(UINT4, vec![3], &[0xf8, 0x07]).to_i64(), [8, 15, 7]);
-        assert_eq!(raw(INT2, vec![4], &[0b11_10_01_00]).to_i64(), [0, 1, -2, -1]);
+        let (uint4, int4, int2) = (21, 22, 26);
+        assert_eq!(raw(int4, vec![3], &[0xf8, 0x07]).to_i64(), [-8, -1, 7]);
+        assert_eq!(raw(uint4, vec![3], &[0xf8, 0x07]).to_i64(), [8, 15, 7]);
+        assert_eq!(raw(int2, vec![4], &[0b11_10_01_00]).to_i64(), [0, 1, -2, -1]);
+    }
+
+    #[test]
+    fn elements_of_four_and_two_bits_are_packed_again_when_written() {
+        for (data_type, count, stored) in [(22, 3, &[0xf8u8, 0x07][..]), (21, 3, &[0xf8, 0x07]), (26, 5, &[0xe4, 0x01])]
+        {
+            let raw_data = Some(Bytes::copy_from_slice(stored));
+            let proto =
+                TensorProto { data_type: Some(data_type), dims: vec![count], raw_data, ..TensorProto::default() };
+            let held = tensor(&proto);
+            assert_eq!(held.dtype().to_onnx(), data_type);
+            assert_eq!(super::raw_data(&held), stored);
+        }
     }
 
     #[test]

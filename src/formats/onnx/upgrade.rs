@@ -13,15 +13,16 @@
 //! | `Dropout` | 12 | attribute `ratio` becomes input 1 |
 //! | `BatchNormalization` | 14 | `spatial` = 1 goes; with more than one result it says `training_mode` = 1 |
 //! | `Upsample` | 9, 10 | `Resize`, asymmetric and rounding down, scales as input 2 |
-//! | `Resize` | 11 | asymmetric and rounding down, scales move to input 2 |
+//! | `Resize` | 11 | asymmetric and rounding down, scales move to input 2; says `secateur.ceil_to_shrink` = 1 |
 //! | `Scatter` | 11 | `ScatterElements` |
 //! | `RoiAlign` | 16 | says `coordinate_transformation_mode` = `output_half_pixel` |
 //! | `GridSample` | 20 | modes `bilinear`, `bicubic` are `linear`, `cubic` |
 //! | `DFT` | 20 | attribute `axis` becomes input 2 |
 //! | `Softmax`, `LogSoftmax`, `Hardmax` | 13 | says its `axis`; where that is not the last one, flattened around it ([`flatten_softmax`]) |
+//! | `Scan` | 9 | says `secateur.batched` = 1 |
 //!
 //! Left as they are: `BatchNormalization` with `spatial` = 0, `GroupNormalization` before 21 (scale and
-//! bias of one element a group), `Scan` before 9, and broadcasting along a named `axis` before 7.
+//! bias of one element a group), and broadcasting along a named `axis` before 7.
 
 use crate::model::{Attribute, Fact, Graph, Model, Node, Tensor, ValueId};
 
@@ -79,7 +80,13 @@ pub fn node(node: &mut Node, opset: i64, constant: &mut NewConstant<'_>) {
             "Resize".clone_into(&mut node.op);
             old_resize(node, constant);
         }
-        "Resize" if opset < 11 => old_resize(node, constant),
+        "Resize" if opset < 11 => {
+            old_resize(node, constant);
+            node.attributes.insert(CEIL_TO_SHRINK.to_owned(), Attribute::Int(1));
+        }
+        "Scan" if opset < 9 => {
+            node.attributes.insert(BATCHED_SCAN.to_owned(), Attribute::Int(1));
+        }
         "Scatter" => "ScatterElements".clone_into(&mut node.op),
         "RoiAlign" if opset < 16 => default_string(node, "coordinate_transformation_mode", "output_half_pixel"),
         "GridSample" if opset < 20 => {
@@ -104,6 +111,14 @@ pub fn node(node: &mut Node, opset: i64, constant: &mut NewConstant<'_>) {
         _ => {}
     }
 }
+
+/// Says that a nearest `Resize` rounds up on axes that shrink, as the runtimes of operator set 10 do and newer sets
+/// cannot express for each axis.
+const CEIL_TO_SHRINK: &str = "secateur.ceil_to_shrink";
+
+/// Says that a `Scan` has its operands as operator set 8 had them: lengths of the sequences first, and a batch axis
+/// before the one that is scanned. Newer sets cannot express it.
+const BATCHED_SCAN: &str = "secateur.batched";
 
 /// Marks nodes for [`flatten_softmax`]; not left behind.
 const FLATTEN: &str = "secateur.flatten";

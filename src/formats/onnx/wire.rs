@@ -10,6 +10,12 @@ pub const VARINT: u8 = 0;
 pub const FIXED64: u8 = 1;
 /// Wire type of bytes with a length before them: strings, messages and packed numbers.
 pub const LENGTH: u8 = 2;
+/// Wire type of the fields up to the matching [`GROUP_END`], an early form of messages.
+pub const GROUP: u8 = 3;
+/// Wire type of what ends a [`GROUP`].
+const GROUP_END: u8 = 4;
+/// Groups in groups beyond this are malformed, as prost has it.
+const MOST_NESTED: usize = 100;
 /// Wire type of four bytes.
 pub const FIXED32: u8 = 5;
 
@@ -22,7 +28,7 @@ pub struct Field {
     pub wire: u8,
     /// Where the field with its tag lies in the message.
     pub whole: Range<usize>,
-    /// Where its value lies; without the length for [`LENGTH`].
+    /// Where its value lies; without the length for [`LENGTH`] and the end for [`GROUP`].
     pub value: Range<usize>,
 }
 
@@ -33,16 +39,17 @@ pub fn fields(message: &[u8]) -> impl Iterator<Item = Option<Field>> {
         if at >= message.len() {
             return None;
         }
-        let field = field_at(message, at);
+        let field = field_at(message, at, MOST_NESTED);
         at = field.as_ref().map_or(message.len(), |f| f.whole.end);
         Some(field)
     })
 }
 
-fn field_at(message: &[u8], start: usize) -> Option<Field> {
+fn field_at(message: &[u8], start: usize, nesting: usize) -> Option<Field> {
     let (tag, at) = varint(message, start)?;
     let number = u32::try_from(tag >> 3).ok().filter(|&n| n > 0)?;
     let wire = (tag & 7) as u8;
+    let mut end = None;
     let value = match wire {
         VARINT => at..varint(message, at)?.1,
         FIXED64 => at..at.checked_add(8)?,
@@ -51,9 +58,25 @@ fn field_at(message: &[u8], start: usize) -> Option<Field> {
             let (length, at) = varint(message, at)?;
             at..at.checked_add(usize::try_from(length).ok()?)?
         }
+        GROUP if nesting > 0 => {
+            let (inside, behind) = group_end(message, at, number, nesting - 1)?;
+            end = Some(behind);
+            at..inside
+        }
         _ => return None,
     };
-    (value.end <= message.len()).then_some(Field { number, wire, whole: start..value.end, value })
+    (value.end <= message.len()).then(|| Field { number, wire, whole: start..end.unwrap_or(value.end), value })
+}
+
+/// Where the end of a group begins and what is behind it begins.
+fn group_end(message: &[u8], mut at: usize, number: u32, nesting: usize) -> Option<(usize, usize)> {
+    loop {
+        let (tag, behind) = varint(message, at)?;
+        if (tag & 7) as u8 == GROUP_END {
+            return (tag >> 3 == u64::from(number)).then_some((at, behind));
+        }
+        at = field_at(message, at, nesting)?.whole.end;
+    }
 }
 
 /// Reads a varint at `at`; returns it and the position behind it.
@@ -100,8 +123,26 @@ mod tests {
     }
 
     #[test]
-    fn a_length_past_the_end_a_group_and_a_zero_number_are_malformed() {
-        for message in [&[0x12, 0xff, 0xff, 0xff, 0xff, 0x0f][..], &[0x0b], &[0x00, 0x00], &[0x08], &[0xff; 11]] {
+    fn a_group_is_one_field_with_all_that_is_in_it() {
+        // Field 1 as a group of a varint and another group, then field 2.
+        let message = [0x0b, 0x08, 7, 0x1b, 0x12, 1, b'x', 0x1c, 0x0c, 0x10, 9];
+        let found: Vec<Field> = fields(&message).collect::<Option<_>>().unwrap();
+        let ranges: Vec<_> = found.iter().map(|f| (f.number, f.wire, f.whole.clone(), f.value.clone())).collect();
+        assert_eq!(ranges, [(1, GROUP, 0..9, 1..8), (2, VARINT, 9..11, 10..11)]);
+        assert_eq!(fields(&[0x0b; 4096]).last(), Some(None));
+    }
+
+    #[test]
+    fn a_length_past_the_end_an_open_group_and_a_zero_number_are_malformed() {
+        for message in [
+            &[0x12, 0xff, 0xff, 0xff, 0xff, 0x0f][..],
+            &[0x0b],
+            &[0x0b, 0x14],
+            &[0x0c],
+            &[0x00, 0x00],
+            &[0x08],
+            &[0xff; 11],
+        ] {
             assert_eq!(fields(message).last(), Some(None), "{message:?}");
         }
     }

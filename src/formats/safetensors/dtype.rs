@@ -23,12 +23,12 @@ pub(super) const fn from_stored(dtype: Dtype) -> Option<DType> {
     })
 }
 
-/// The stored name of an element type.
+/// The stored name of an element type; integers of a few bits become those of whole bytes.
 pub(super) const fn to_stored(dtype: DType) -> Dtype {
     match dtype {
         DType::Bool => Dtype::BOOL,
-        DType::U8 => Dtype::U8,
-        DType::I8 => Dtype::I8,
+        DType::U8 | DType::U2 | DType::U4 => Dtype::U8,
+        DType::I8 | DType::I2 | DType::I4 => Dtype::I8,
         DType::U16 => Dtype::U16,
         DType::I16 => Dtype::I16,
         DType::U32 => Dtype::U32,

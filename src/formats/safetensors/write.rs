@@ -20,7 +20,7 @@ pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
     let (header, order) = encode(model, path)?;
     Staged::write(path, |file| {
         file.write_all(&header)?;
-        order.iter().try_for_each(|&i| file.write_all(model.tensors[i].bytes()))
+        order.iter().try_for_each(|&i| file.write_all(model.tensors[i].resident().bytes()))
     })
     .map_err(|source| FormatError::Write { path: path.to_owned(), source })
 }
@@ -31,7 +31,7 @@ pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
 /// [`FormatError::Unwritable`] as [`stage`], with `path` as the place to name.
 pub fn pieces(model: &Model, path: &Path) -> Result<Vec<Bytes>, FormatError> {
     let (header, order) = encode(model, path)?;
-    let data = order.into_iter().map(|i| model.tensors[i].bytes().clone());
+    let data = order.into_iter().map(|i| model.tensors[i].resident().bytes().clone());
     Ok(std::iter::once(Bytes::from(header)).chain(data).collect())
 }
 
@@ -64,7 +64,7 @@ fn lay_out(tensors: &IndexMap<String, Tensor>) -> (IndexMap<String, TensorInfo>,
     let mut end = 0;
     let aligned = tensors.values().all(|t| {
         let start = end;
-        end += t.bytes().len();
+        end += t.byte_len();
         start % t.dtype().size() == 0
     });
     if !aligned {
@@ -74,7 +74,7 @@ fn lay_out(tensors: &IndexMap<String, Tensor>) -> (IndexMap<String, TensorInfo>,
     let mut end = 0;
     for &i in &order {
         starts[i] = end;
-        end += tensors[i].bytes().len();
+        end += tensors[i].byte_len();
     }
     let infos = tensors
         .iter()
@@ -83,7 +83,7 @@ fn lay_out(tensors: &IndexMap<String, Tensor>) -> (IndexMap<String, TensorInfo>,
             let info = TensorInfo {
                 dtype: dtype::to_stored(tensor.dtype()),
                 shape: tensor.shape().to_vec(),
-                data_offsets: (start, start + tensor.bytes().len()),
+                data_offsets: (start, start + tensor.byte_len()),
             };
             (name.clone(), info)
         })

@@ -60,7 +60,7 @@ fn tensor(out: &mut Vec<u8>, entry: &Entry<'_>) {
 
 /// Storage class of the types that PyTorch had from the start; later ones name their dtype instead.
 const fn storage_class(dtype: DType) -> Option<&'static str> {
-    Some(match dtype {
+    Some(match dtype.unpacked() {
         DType::Bool => "Bool",
         DType::U8 => "Byte",
         DType::I8 => "Char",

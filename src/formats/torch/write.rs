@@ -121,8 +121,9 @@ fn fresh(model: &Model, source: Option<&Source>) -> IndexMap<String, Bytes> {
     let mut storages: IndexMap<(usize, usize, DType), Bytes> = IndexMap::new();
     let mut entries = Vec::with_capacity(model.tensors.len());
     for (name, tensor) in &model.tensors {
-        let data = tensor.bytes();
-        let (storage, _) = storages.insert_full((data.as_ptr() as usize, data.len(), tensor.dtype()), data.clone());
+        let resident = tensor.resident();
+        let data = resident.bytes();
+        let (storage, _) = storages.insert_full((tensor.data_address(), data.len(), tensor.dtype()), data.clone());
         entries.push(Entry { name: format!("{prefix}{name}"), dtype: tensor.dtype(), shape: tensor.shape(), storage });
     }
     let top = "archive/";

@@ -1,29 +1,56 @@
-use super::Tensors;
 use super::transformer::{Mask, activation, add, attention, embed, positions, to_float, to_int, tokens};
+use super::{Tensors, heads};
 use crate::model::{Assembler, Attribute, ValueId};
 
-const PREFIXES: [&str; 5] = ["", "bert.", "roberta.", "model.", "0.auto_model."];
+const PREFIXES: [&str; 6] = ["", "bert.", "roberta.", "distilbert.", "model.", "0.auto_model."];
 
-/// BERT (Devlin et al. 2019) and RoBERTa (Liu et al. 2019), which counts positions from the padding on.
-/// Inputs: `input_ids`, `attention_mask` and, where the table has more than one row, `token_type_ids`.
-/// Outputs: `last_hidden_state` [batch, sequence, width], with a pooler `pooler_output` [batch, width], with a
-/// classifier on it `logits`.
+/// Names of the parts of a layer in one library.
+struct Names {
+    layer: &'static str,
+    qkv: [&'static str; 3],
+    /// Output of attention and the norm behind it, the two parts of the feed-forward and the norm behind them.
+    parts: [&'static str; 5],
+}
+
+const BERT: Names = Names {
+    layer: "encoder.layer.",
+    qkv: ["attention.self.query", "attention.self.key", "attention.self.value"],
+    parts: [
+        "attention.output.dense",
+        "attention.output.LayerNorm",
+        "intermediate.dense",
+        "output.dense",
+        "output.LayerNorm",
+    ],
+};
+
+const DISTILBERT: Names = Names {
+    layer: "transformer.layer.",
+    qkv: ["attention.q_lin", "attention.k_lin", "attention.v_lin"],
+    parts: ["attention.out_lin", "sa_layer_norm", "ffn.lin1", "ffn.lin2", "output_layer_norm"],
+};
+
+/// BERT (Devlin et al. 2019), RoBERTa (Liu et al. 2019), which counts positions from the padding on, and DistilBERT
+/// (Sanh et al. 2019). Inputs: `input_ids`, `attention_mask` and, where the table has more than one row,
+/// `token_type_ids`. Outputs: those of the head, if there is one that is known, else `last_hidden_state` [batch,
+/// sequence, width] and, with a pooler, `pooler_output` [batch, width].
 pub(super) fn assemble(net: &mut Assembler<'_>, tensors: &Tensors<'_>) -> Option<String> {
     let prefix = tensors.prefix(&PREFIXES, "embeddings.word_embeddings.weight")?;
     let at = |name: &str| format!("{prefix}{name}");
-    tensors.shape(&at("encoder.layer.0.attention.self.query.weight"))?;
-    let kind = tensors.text("model_type").unwrap_or("bert");
-    let roberta = match kind {
-        "bert" => false,
-        "roberta" | "xlm-roberta" | "camembert" => true,
+    let (family, names) = match tensors.text("model_type").unwrap_or("bert") {
+        "bert" => ("BERT", BERT),
+        "roberta" | "xlm-roberta" | "camembert" => ("RoBERTa", BERT),
+        "distilbert" => ("DistilBERT", DISTILBERT),
         _ => return None,
     };
-    if tensors.text("position_embedding_type").is_some_and(|t| t != "absolute") {
+    tensors.shape(&at(&format!("{}0.{}.weight", names.layer, names.qkv[0])))?;
+    if tensors.text("position_embedding_type").is_some_and(|t| t != "absolute") || tensors.is_set("is_decoder") {
         return None;
     }
     let &[_, width] = tensors.shape(&at("embeddings.word_embeddings.weight"))? else { return None };
-    let heads = tensors.setting(&["num_attention_heads"]).filter(|&heads| width.is_multiple_of(heads))?;
+    let heads = tensors.setting(&["num_attention_heads", "n_heads"]).filter(|&heads| width.is_multiple_of(heads))?;
     let epsilon = tensors.number("layer_norm_eps", 1e-12) as f32;
+    let act = tensors.text("hidden_act").or_else(|| tensors.text("activation"));
 
     let ids = tokens(net, "input_ids");
     let attended = tokens(net, "attention_mask");
@@ -34,46 +61,36 @@ pub(super) fn assemble(net: &mut Assembler<'_>, tensors: &Tensors<'_>) -> Option
         let kinds = embed(net, &types, kinds)?;
         h = add(net, &at("embeddings.types"), h, kinds);
     }
-    let places = if roberta { padded_positions(net, ids, tensors)? } else { positions(net, ids)? };
+    let places = if family == "RoBERTa" { padded_positions(net, ids, tensors)? } else { positions(net, ids)? };
     let places = embed(net, &at("embeddings.position_embeddings"), places)?;
     h = add(net, &at("embeddings.sum"), h, places);
     h = norm(net, &at("embeddings.LayerNorm"), h, epsilon)?;
 
     let bias = mask_bias(net, attended)?;
-    let layers = tensors.count(&at("encoder.layer."), ".attention.self.query.weight");
+    let layers = tensors.count(&at(names.layer), &format!(".{}.weight", names.qkv[0]));
     for layer in 0..layers {
-        let name = |part: &str| at(&format!("encoder.layer.{layer}.{part}"));
+        let name = |part: &str| at(&format!("{}{layer}.{part}", names.layer));
+        let [output, norm1, first, second, norm2] = names.parts.map(name);
         let mut qkv = [h; 3];
-        for (value, part) in qkv.iter_mut().zip(["query", "key", "value"]) {
-            *value = net.dense(&name(&format!("attention.self.{part}")), h)?;
+        for (value, part) in qkv.iter_mut().zip(names.qkv) {
+            *value = net.dense(&name(part), h)?;
         }
         let mixed = attention(net, &name("attention"), qkv, (heads, width), Mask::Bias(bias))?;
-        let mixed = net.dense(&name("attention.output.dense"), mixed)?;
-        h = add(net, &name("attention.output.add"), mixed, h);
-        h = norm(net, &name("attention.output.LayerNorm"), h, epsilon)?;
-        let inner = net.dense(&name("intermediate.dense"), h)?;
-        let inner = activation(net, &name("intermediate.act"), tensors.text("hidden_act"), inner)?;
-        let inner = net.dense(&name("output.dense"), inner)?;
-        h = add(net, &name("output.add"), inner, h);
-        h = norm(net, &name("output.LayerNorm"), h, epsilon)?;
+        let mixed = net.dense(&output, mixed)?;
+        h = add(net, &format!("{output}.residual"), mixed, h);
+        h = norm(net, &norm1, h, epsilon)?;
+        let inner = net.dense(&first, h)?;
+        let inner = activation(net, &name("act"), act, inner)?;
+        let inner = net.dense(&second, inner)?;
+        h = add(net, &format!("{second}.residual"), inner, h);
+        h = norm(net, &norm2, h, epsilon)?;
     }
-    net.output(h, "last_hidden_state");
-    if tensors.has(&at("pooler.dense.weight")) {
-        let first = net.integer(0)?;
-        let first = net.node(&at("pooler.first"), "Gather", &[h, first], &[("axis", Attribute::Int(1))]);
-        let pooled = net.linear(&at("pooler.dense"), first)?;
-        let pooled = net.node(&at("pooler.act"), "Tanh", &[pooled], &[]);
-        net.output(pooled, "pooler_output");
-        if tensors.has("classifier.weight") {
-            let logits = net.linear("classifier", pooled)?;
-            net.output(logits, "logits");
-        }
-    }
-    Some(format!("{} of {layers} layers", if roberta { "RoBERTa" } else { "BERT" }))
+    heads::finish(net, tensors, prefix, &heads::Hidden { state: h, epsilon, act })?;
+    Some(format!("{family} of {layers} layers"))
 }
 
 /// Older files call a norm's scale and shift gamma and beta.
-fn norm(net: &mut Assembler<'_>, name: &str, x: ValueId, epsilon: f32) -> Option<ValueId> {
+pub(super) fn norm(net: &mut Assembler<'_>, name: &str, x: ValueId, epsilon: f32) -> Option<ValueId> {
     if net.shape_of(&format!("{name}.gamma")).is_none() {
         return net.layer_norm(name, x, epsilon);
     }

@@ -3,7 +3,8 @@ use super::transformer::{Mask, activation, add, attention, causal, embed, positi
 use crate::model::Assembler;
 
 /// GPT-2 (Radford et al. 2019), whose weights are stored [in, out]. Input: `input_ids`; output: `logits` over the
-/// vocabulary for every position, with the token table as the last weight where the file has none.
+/// vocabulary for every position, with the token table as the last weight where the file has none, or
+/// `last_hidden_state` where the configuration names the network without that layer.
 pub(super) fn assemble(net: &mut Assembler<'_>, tensors: &Tensors<'_>) -> Option<String> {
     let prefix = tensors.prefix(&["", "transformer."], "wte.weight")?;
     let at = |name: &str| format!("{prefix}{name}");
@@ -12,12 +13,16 @@ pub(super) fn assemble(net: &mut Assembler<'_>, tensors: &Tensors<'_>) -> Option
         return None;
     }
     let heads = tensors.setting(&["n_head", "num_attention_heads"]).filter(|&heads| width.is_multiple_of(heads))?;
+    let scales = tensors.config.and_then(|c| c.get("scale_attn_weights")?.as_bool()).unwrap_or(true);
+    if !scales || tensors.is_set("scale_attn_by_inverse_layer_idx") {
+        return None;
+    }
     let epsilon = tensors.number("layer_norm_epsilon", 1e-5) as f32;
     let act = tensors.text("activation_function").unwrap_or("gelu_new");
 
     let ids = tokens(net, "input_ids");
     let places = positions(net, ids)?;
-    let keep = causal(net, places)?;
+    let keep = causal(net, places, None)?;
     let h = embed(net, &at("wte"), ids)?;
     let places = embed(net, &at("wpe"), places)?;
     let mut h = add(net, &at("embedding"), h, places);
@@ -40,6 +45,10 @@ pub(super) fn assemble(net: &mut Assembler<'_>, tensors: &Tensors<'_>) -> Option
         h = add(net, &name("mlp.residual"), h, inner);
     }
     h = net.layer_norm(&at("ln_f"), h, epsilon)?;
+    if tensors.class() == "GPT2Model" {
+        net.output(h, "last_hidden_state");
+        return Some(format!("GPT-2 of {layers} layers"));
+    }
     let head = "lm_head.weight";
     let head = if tensors.has(head) { head.to_owned() } else { at("wte.weight") };
     let logits = net.dense_with("lm_head", h, &head)?;

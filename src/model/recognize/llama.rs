@@ -1,10 +1,11 @@
-use super::Tensors;
-use super::transformer::{Mask, activation, add, causal, embed, positions, scores, slice_last, to_float, tokens};
-use crate::model::{Assembler, Attribute, Tensor, ValueId};
+use super::transformer::{Mask, activation, add, causal, embed, positions, scores, slice_last, tokens};
+use super::{Tensors, rope};
+use crate::model::{Assembler, Attribute, ValueId};
 
 /// Llama (Touvron et al. 2023) and those built alike: normalisation by the root mean square, rotary positions
 /// (Su et al. 2021), gated feed-forward, keys and values shared by groups of heads (Ainslie et al. 2023).
-/// Input: `input_ids`; output: `logits` over the vocabulary for every position.
+/// Input: `input_ids`; output: `logits` over the vocabulary for every position, or `last_hidden_state` where names
+/// say that the network has no such layer.
 pub(super) fn assemble(net: &mut Assembler<'_>, tensors: &Tensors<'_>) -> Option<String> {
     let family = match tensors.text("model_type")? {
         "llama" => "Llama",
@@ -12,14 +13,17 @@ pub(super) fn assemble(net: &mut Assembler<'_>, tensors: &Tensors<'_>) -> Option
         "qwen2" => "Qwen2",
         _ => return None,
     };
-    // Stretched rotary embeddings have other frequencies.
-    if tensors.config?.get("rope_scaling").is_some_and(|scaling| !scaling.is_null()) {
+    let prefix = tensors.prefix(&["model.", ""], "embed_tokens.weight")?;
+    let at = |name: &str| format!("{prefix}{name}");
+    // Of its layers some would see more than others.
+    if tensors.is_set("use_sliding_window") {
         return None;
     }
-    let &[_, width] = tensors.shape("model.embed_tokens.weight")? else { return None };
+    let window = window(tensors, family);
+    let &[_, width] = tensors.shape(&at("embed_tokens.weight"))? else { return None };
     let heads = tensors.setting(&["num_attention_heads"])?;
     let shared = tensors.setting(&["num_key_value_heads"]).unwrap_or(heads);
-    let &[queries, _] = tensors.shape("model.layers.0.self_attn.q_proj.weight")? else { return None };
+    let &[queries, _] = tensors.shape(&at("layers.0.self_attn.q_proj.weight"))? else { return None };
     let head = queries.checked_div(heads)?;
     if head == 0 || !head.is_multiple_of(2) || !heads.is_multiple_of(shared) {
         return None;
@@ -29,12 +33,12 @@ pub(super) fn assemble(net: &mut Assembler<'_>, tensors: &Tensors<'_>) -> Option
 
     let ids = tokens(net, "input_ids");
     let places = positions(net, ids)?;
-    let keep = causal(net, places)?;
-    let rotation = rotation(net, places, head, tensors.number("rope_theta", 10_000.0))?;
-    let mut h = embed(net, "model.embed_tokens", ids)?;
-    let layers = tensors.count("model.layers.", ".self_attn.q_proj.weight");
+    let keep = causal(net, places, window)?;
+    let rotation = rope::rotation(net, tensors, places, head)?;
+    let mut h = embed(net, &at("embed_tokens"), ids)?;
+    let layers = tensors.count(&at("layers."), ".self_attn.q_proj.weight");
     for layer in 0..layers {
-        let name = |part: &str| format!("model.layers.{layer}.{part}");
+        let name = |part: &str| at(&format!("layers.{layer}.{part}"));
         let normed = rms_norm(net, &name("input_layernorm"), h, epsilon)?;
         let [q, k, v] = ["q_proj", "k_proj", "v_proj"].map(|p| net.dense(&name(&format!("self_attn.{p}")), normed));
         // Heads of one group share keys and values: [batch, groups, heads of it, sequence, head].
@@ -63,12 +67,26 @@ pub(super) fn assemble(net: &mut Assembler<'_>, tensors: &Tensors<'_>) -> Option
         let inner = net.dense(&name("mlp.down_proj"), inner)?;
         h = add(net, &name("mlp.residual"), h, inner);
     }
-    h = rms_norm(net, "model.norm", h, epsilon)?;
-    let head = "lm_head.weight";
-    let head = if tensors.has(head) { head.to_owned() } else { "model.embed_tokens.weight".to_owned() };
-    let logits = net.dense_with("lm_head", h, &head)?;
-    net.output(logits, "logits");
+    h = rms_norm(net, &at("norm"), h, epsilon)?;
+    if prefix.is_empty() {
+        net.output(h, "last_hidden_state");
+    } else {
+        let head = "lm_head.weight";
+        let head = if tensors.has(head) { head.to_owned() } else { at("embed_tokens.weight") };
+        let logits = net.dense_with("lm_head", h, &head)?;
+        net.output(logits, "logits");
+    }
     Some(format!("{family} of {layers} layers, width {width}"))
+}
+
+/// How many positions each one sees, itself included, if not all before it.
+fn window(tensors: &Tensors<'_>, family: &str) -> Option<usize> {
+    match family {
+        // What Mistral's configuration means by leaving it out.
+        "Mistral" if tensors.config?.get("sliding_window").is_none() => Some(4096),
+        "Mistral" => tensors.setting(&["sliding_window"]),
+        _ => None,
+    }
 }
 
 /// Division by the root mean square over the last axis (Zhang and Sennrich 2019), then a scale.
@@ -81,18 +99,6 @@ fn rms_norm(net: &mut Assembler<'_>, name: &str, x: ValueId, epsilon: f32) -> Op
     let root = net.node(&format!("{name}.root"), "Sqrt", &[shifted], &[]);
     let normed = net.node(&format!("{name}.normed"), "Div", &[x, root], &[]);
     Some(net.node(name, "Mul", &[normed, scale], &[]))
-}
-
-/// Cosine and sine of every position times every frequency, [sequence, head].
-fn rotation(net: &mut Assembler<'_>, positions: ValueId, head: usize, base: f64) -> Option<[ValueId; 2]> {
-    // As the reference does, in f32 from here on.
-    let frequencies = (0..head / 2).map(|i| base.powf(-((2 * i) as f64) / head as f64) as f32).collect();
-    let frequencies = net.constant(Tensor::from_f32(vec![1, head / 2], frequencies).ok()?);
-    let positions = to_float(net, "rotary.float", positions);
-    let positions = net.with_integers("rotary.column", "Unsqueeze", positions, &[1])?;
-    let angles = net.node("rotary.angles", "Mul", &[positions, frequencies], &[]);
-    let both = net.node("rotary.both", "Concat", &[angles, angles], &[("axis", Attribute::Int(-1))]);
-    Some([net.node("rotary.cos", "Cos", &[both], &[]), net.node("rotary.sin", "Sin", &[both], &[])])
 }
 
 /// `x cos + (-second half, first half) sin`

@@ -7,9 +7,9 @@
 //! | VGG with and without batch-norm | torchvision | no |
 //! | MobileNetV2 | torchvision | no |
 //! | DenseNet | torchvision | no |
-//! | BERT, RoBERTa | transformers | heads |
+//! | BERT, RoBERTa, DistilBERT, with their heads | transformers | heads |
 //! | GPT-2 | transformers | heads |
-//! | Llama, Mistral, Qwen2 | transformers | heads, base of the rotary embedding |
+//! | Llama, Mistral, Qwen2 | transformers | heads, rotary embedding, window |
 //! | ViT | timm, transformers | heads (transformers) |
 //!
 //! A network is recognised only if every weight finds its place: a matrix that is left over means that
@@ -18,9 +18,11 @@
 mod bert;
 mod densenet;
 mod gpt2;
+mod heads;
 mod llama;
 mod mobilenet;
 mod resnet;
+mod rope;
 mod transformer;
 mod vgg;
 mod vit;
@@ -111,6 +113,15 @@ impl Tensors<'_> {
 
     fn number(&self, key: &str, default: f64) -> f64 {
         self.config.and_then(|c| c.get(key)?.as_f64()).unwrap_or(default)
+    }
+
+    fn is_set(&self, key: &str) -> bool {
+        self.config.and_then(|c| c.get(key)?.as_bool()).unwrap_or(false)
+    }
+
+    /// The class of the network in its own library.
+    fn class(&self) -> &str {
+        self.config.and_then(|c| c.get("architectures")?.get(0)?.as_str()).unwrap_or("")
     }
 
     fn text(&self, key: &str) -> Option<&str> {

@@ -97,11 +97,16 @@ pub(super) fn scores(
     Some(net.node(&format!("{name}.softmax"), "Softmax", &[masked], &[("axis", Attribute::Int(-1))]))
 }
 
-/// Which earlier positions each position sees: [sequence, sequence], true up to the diagonal.
-pub(super) fn causal(net: &mut Assembler<'_>, positions: ValueId) -> Option<ValueId> {
+/// Which positions each position sees: [sequence, sequence], true up to the diagonal, of a window only so far back.
+pub(super) fn causal(net: &mut Assembler<'_>, positions: ValueId, window: Option<usize>) -> Option<ValueId> {
     let columns = net.with_integers("causal.columns", "Unsqueeze", positions, &[0])?;
     let rows = net.with_integers("causal.rows", "Unsqueeze", positions, &[1])?;
-    Some(net.node("causal", "LessOrEqual", &[columns, rows], &[]))
+    let Some(window) = window else { return Some(net.node("causal", "LessOrEqual", &[columns, rows], &[])) };
+    let before = net.node("causal.before", "LessOrEqual", &[columns, rows], &[]);
+    let window = net.integer(i64::try_from(window).ok()?)?;
+    let last = net.node("causal.last", "Sub", &[rows, window], &[]);
+    let near = net.node("causal.near", "Greater", &[columns, last], &[]);
+    Some(net.node("causal", "And", &[before, near], &[]))
 }
 
 /// The activation that a configuration names; `gelu` without one.

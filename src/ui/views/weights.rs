@@ -143,7 +143,7 @@ fn mix(from: Color32, to: Color32, share: f32) -> Color32 {
 fn cached(ui: &Ui, picture: &Picture<'_>, t: &Tokens) -> TextureHandle {
     let id = Id::unique("weights picture");
     let drawn = Drawn {
-        weight: picture.tensor.bytes().as_ptr() as usize,
+        weight: picture.tensor.data_address(),
         line: picture.preview.line.map(f64::to_bits),
         kept: picture.preview.kept,
         by_channel: picture.granularity == Granularity::Channel,
