@@ -26,6 +26,7 @@ mod bound;
 mod builder;
 mod convert;
 mod error;
+mod example;
 mod fuse;
 pub mod kernels;
 pub mod latency;
@@ -35,6 +36,7 @@ mod train;
 
 pub use bound::Bound;
 pub use error::{ExecError, UnsupportedNode};
+pub use example::{ExampleError, ExampleInputs};
 pub use ops::{BatchNormMode, supported as supported_operators};
-pub use program::{Port, Program};
+pub use program::Program;
 pub use train::{Gradients, Parameter, TrainProgram};
