@@ -124,6 +124,12 @@ impl Session {
         self.data.as_ref().map(|data| &data.excerpt)
     }
 
+    /// Whether the open data has what the inputs of the model take.
+    pub fn data_fits(&self) -> bool {
+        let (Some(project), Some(data)) = (&self.project, self.data()) else { return true };
+        project.opened.engine.as_ref().is_ok_and(|engine| Feed::new(data, engine.program.inputs()).is_ok())
+    }
+
     /// Inputs of the model that the open data has nothing for and that are filled in as tokenizers mean them.
     pub fn inputs_filled_in(&self) -> Vec<String> {
         let (Some(project), Some(data)) = (&self.project, self.data()) else { return Vec::new() };

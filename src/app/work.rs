@@ -188,10 +188,8 @@ impl Session {
 
     /// Counts multiply-accumulates where they depend on sizes that the file leaves open.
     fn start_counting_macs(&self) {
-        let (Some(project), Some(sizes)) = (&self.project, self.input_sizes()) else { return };
-        if sizes.is_empty() {
-            return;
-        }
+        let Some(project) = self.project.as_ref().filter(|p| !p.opened.open_sizes.is_empty()) else { return };
+        let sizes = self.input_sizes().unwrap_or_default();
         let (model, layers, round) =
             (Arc::clone(&project.opened.model), Arc::clone(&project.opened.layers), self.round);
         self.slots.macs.submit("Counting operations", move |job| match sizes.fix(&model) {

@@ -135,6 +135,7 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
     let missing = || match (&board.unavailable, scene.session.data()) {
         (Some(why), _) => why.clone(),
         (None, None) => "click to choose data".to_owned(),
+        _ if !scene.session.data_fits() => "the data does not fit".to_owned(),
         _ => "measuring…".to_owned(),
     };
     let tooltip = "Share of test images whose highest score is the right class, measured on the whole data set, \

@@ -45,6 +45,9 @@ fn tail<'a>(name: &'a str, mut room: f32, measure: &mut impl FnMut(&str) -> f32)
         start = at;
     }
     let kept = &name[start..];
+    if name[..start].ends_with(SEPARATORS) {
+        return kept;
+    }
     let whole_parts = kept.find(SEPARATORS).map(|at| &kept[at + 1..]).filter(|rest| rest.len() * 3 >= kept.len() * 2);
     whole_parts.unwrap_or(kept)
 }
@@ -64,7 +67,7 @@ mod tests {
             "whole parts where little is lost"
         );
         assert_eq!(fit("encoder.layer.3.attention.self.query", 14), "…3…self.query");
-        assert_eq!(fit("encoder.layer.13.attention.self.query", 9), "…query", "no room for the number");
+        assert_eq!(fit("encoder.layer.13.attention.self.query", 8), "…query", "no room for the number");
         assert_eq!(fit("averylongnamewithoutparts", 6), "…parts");
         assert_eq!(fit("größenänderung", 7), "…derung");
         assert_eq!(fit("a.b", 0), "…");
