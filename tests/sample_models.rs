@@ -25,7 +25,7 @@ fn accuracy(architecture: Architecture, limit: Option<usize>) -> f64 {
     let model = formats::open(&file(architecture)).unwrap();
     let data = Dataset::open(&folder().join("fashion-mnist"), Split::Test).unwrap();
     let bound = Program::compile(&model).unwrap().bind(&model).unwrap();
-    let options = EvalOptions { limit, ..EvalOptions::for_model(&model) };
+    let options = EvalOptions { limit, ..EvalOptions::for_data(&model, &data) };
     100.0 * evaluate(&bound, &data, &options, &mut |_| ControlFlow::Continue(())).unwrap().top1()
 }
 

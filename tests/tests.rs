@@ -6,6 +6,7 @@ mod architecture;
 mod cli;
 mod conformance;
 mod execution;
+mod feeding;
 mod gguf_files;
 #[cfg(feature = "gui")]
 mod gui;

@@ -213,7 +213,7 @@ fn a_described_state_dict_has_its_known_accuracy() {
     let model = formats::open(&path).unwrap();
     let data = Dataset::open(&source.join("mnist_test.npz"), secateur::data::Split::Test).unwrap();
     let bound = secateur::exec::Program::compile(&model).unwrap().bind(&model).unwrap();
-    let options = secateur::eval::EvalOptions::for_model(&model);
+    let options = secateur::eval::EvalOptions::for_data(&model, &data);
     let evaluation =
         secateur::eval::evaluate(&bound, &data, &options, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
     assert_eq!(evaluation.correct1, 9905);

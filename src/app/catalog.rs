@@ -174,6 +174,13 @@ pub fn catalog() -> Vec<Entry> {
             Command::ShowTab(Tab::Model),
             "Format, producer, inputs and outputs, operators, and what cannot run.",
         ),
+        entry(
+            View,
+            "Input sizes…",
+            "",
+            Command::Toggle(Overlay::Sizes),
+            "Choose how large the inputs are where the model leaves it open.",
+        ),
         group(entry(
             View,
             "Linear magnitude",
@@ -301,6 +308,7 @@ impl Session {
             Command::Choose(PathPurpose::OpenModel | PathPurpose::OpenData | PathPurpose::OpenDataFolder) => true,
             Command::ApplyToSelection => self.selection().len() > 1,
             Command::CancelJobs => self.is_busy(),
+            Command::Toggle(Overlay::Sizes) => project.is_some_and(|p| !p.opened.open_sizes.is_empty()),
             Command::ResetAll => project.is_some_and(|p| !p.plan().is_dense()),
             Command::Choose(_)
             | Command::SelectAll
@@ -339,7 +347,7 @@ mod tests {
             assert!(entry.tooltip.ends_with('.') && entry.tooltip.len() > 8, "{}", entry.title);
             assert_eq!(
                 entry.title.ends_with('…'),
-                matches!(entry.command, Command::Choose(_)),
+                matches!(entry.command, Command::Choose(_) | Command::Toggle(Overlay::Sizes)),
                 "only titles that open a dialog end in …: {}",
                 entry.title
             );

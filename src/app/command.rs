@@ -2,6 +2,7 @@ use super::filter::SortKey;
 use super::history::StepId;
 use super::selection::SelectMode;
 use super::settings::{CountScale, ThemeChoice};
+use crate::model::Sizes;
 use crate::prune::{Criterion, Cut, Granularity};
 use crate::stats::HistogramScale;
 use std::path::PathBuf;
@@ -50,6 +51,8 @@ pub enum Overlay {
     Help,
     /// Version, licences, links.
     About,
+    /// Sizes of inputs that the model leaves open.
+    Sizes,
     /// In-app path picker.
     PathPicker(PathPurpose),
 }
@@ -160,6 +163,8 @@ pub enum Command {
     CancelJobs,
     /// Measure accuracy and latency afresh.
     MeasureAgain,
+    /// Choose sizes for inputs that the model leaves open.
+    SetSizes(Sizes),
 
     /// Show a view.
     ShowTab(Tab),

@@ -12,6 +12,18 @@ pub struct CommandLine {
     pub needs_plan_file: bool,
 }
 
+impl CommandLine {
+    /// The same with input sizes that are not those proposed.
+    #[must_use]
+    pub fn with_sizes<'a>(mut self, sizes: impl Iterator<Item = (&'a str, usize)>) -> Self {
+        for (name, size) in sizes {
+            self.text.push_str(" --size ");
+            self.text.push_str(&quoted(&format!("{name}={size}")));
+        }
+        self
+    }
+}
+
 /// One call with flags where every changed layer has the same decision; otherwise a call with the plan
 /// saved in `plan_file`, as seen from the folder `here`. None if the plan removes nothing.
 pub fn command_line(
@@ -119,6 +131,13 @@ mod tests {
             line(&[("b[0]", cut)], None).unwrap().text,
             "secateur prune 'nets/le net.safetensors' --include 'b[[]0[]]' --threshold 0.0312 -o 'le net-pruned.safetensors'"
         );
+    }
+
+    #[test]
+    fn sizes_are_quoted_like_everything_else() {
+        let cut = LayerPlan { cut: Cut::Threshold(0.5), ..LayerPlan::default() };
+        let line = line(&[("a", cut)], None).unwrap().with_sizes([("h", 32), ("past length", 7)].into_iter());
+        assert!(line.text.ends_with(" --size h=32 --size 'past length=7'"), "{line:?}");
     }
 
     #[test]

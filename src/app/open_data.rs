@@ -1,3 +1,4 @@
+use super::excerpt::Excerpt;
 use crate::data::{Dataset, Picture};
 use std::sync::Arc;
 
@@ -13,11 +14,16 @@ pub struct OpenData {
     pub fingerprint: u64,
     /// The first examples in measuring order; empty if they are no images.
     pub gallery: Gallery,
+    /// The same in numbers; empty if they are images alone.
+    pub excerpt: Excerpt,
 }
 
 impl OpenData {
     /// Most examples in the gallery.
     const SHOWN: usize = 60;
+
+    /// Most examples shown in numbers.
+    const IN_NUMBERS: usize = 24;
 
     /// Pixels kept of the longer side of a picture.
     const SIDE: usize = 168;
@@ -25,7 +31,10 @@ impl OpenData {
     pub(super) fn new(set: Dataset) -> Self {
         let mut order = set.stratified_order(0);
         order.truncate(Self::SHOWN);
-        let gallery = order.into_iter().filter_map(|index| Some((index, set.picture(index, Self::SIDE)?))).collect();
-        Self { fingerprint: set.fingerprint(), gallery, set }
+        let gallery: Gallery =
+            order.into_iter().filter_map(|index| Some((index, set.picture(index, Self::SIDE)?))).collect();
+        let pictures_only = !gallery.is_empty() && set.arrays().count() == 1;
+        let excerpt = if pictures_only { Excerpt::default() } else { Excerpt::of(&set, Self::IN_NUMBERS) };
+        Self { fingerprint: set.fingerprint(), gallery, excerpt, set }
     }
 }

@@ -1,8 +1,9 @@
 use super::history::History;
 use super::preview::Preview;
+use crate::eval::gives_scores;
 use crate::exec::{Bound, Program};
 use crate::formats::{self, FormatError};
-use crate::model::{Layer, Model, Prunability, layer_macs, layers_of};
+use crate::model::{Layer, Model, OpenSize, Prunability, Sizes, layer_macs, layers_of, open_sizes};
 use crate::prune::Plan;
 use crate::stats::{HistogramScale, LayerStatistics, Statistics};
 use std::ops::ControlFlow;
@@ -25,6 +26,10 @@ pub struct Opened {
     pub thumbnails: Arc<[Thumbnail]>,
     /// Dense multiply-accumulates per layer for one example, where shapes are known.
     pub macs: Arc<[Option<u64>]>,
+    /// Extents of its inputs that the file leaves open.
+    pub open_sizes: Arc<[OpenSize]>,
+    /// Whether its first output is a row of scores for each example.
+    pub gives_scores: bool,
     /// The model ready to run, or one sentence on why it cannot.
     pub engine: Result<Arc<Engine>, String>,
 }
@@ -94,14 +99,24 @@ impl Opened {
             layers.iter().map(|l| statistics.get(&l.name).map(|s| Thumbnail::of(s)).unwrap_or_default()).collect();
         let macs = layers.iter().map(|l| layer_macs(&model, l)).collect();
         let engine = ready(&model).map(Arc::new);
+        let (open_sizes, gives_scores) = (open_sizes(&model).into(), gives_scores(&model));
         Some(Self {
             model: Arc::new(model),
             layers: layers.into(),
             statistics: Arc::new(statistics),
             thumbnails,
             macs,
+            open_sizes,
+            gives_scores,
             engine,
         })
+    }
+
+    /// What is proposed for every extent that the file leaves open.
+    pub fn proposed_sizes(&self) -> Sizes {
+        let mut sizes = Sizes::default();
+        self.open_sizes.iter().for_each(|open| sizes.set(&open.name, open.proposal));
+        sizes
     }
 }
 
@@ -121,6 +136,8 @@ pub struct Project {
     pub opened: Opened,
     /// Every committed plan.
     pub history: History,
+    /// Sizes chosen for what the file leaves open; none before the user has chosen.
+    pub(super) sizes: Option<Sizes>,
     draft: Option<Plan>,
     preview: Preview,
 }
@@ -129,9 +146,19 @@ impl Project {
     /// A project at the current step of `history`.
     pub fn new(opened: Opened, history: History) -> Self {
         let preview = Preview::default();
-        let mut project = Self { opened, history, draft: None, preview };
+        let mut project = Self { opened, history, sizes: None, draft: None, preview };
         project.refresh();
         project
+    }
+
+    pub(super) fn with_sizes(mut self, sizes: Option<Sizes>) -> Self {
+        self.sizes = sizes;
+        self
+    }
+
+    /// Sizes chosen for what the file leaves open; none before the user has chosen.
+    pub const fn chosen_sizes(&self) -> Option<&Sizes> {
+        self.sizes.as_ref()
     }
 
     /// The plan on screen: the one being dragged, or else the current step's.

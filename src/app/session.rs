@@ -1,5 +1,6 @@
 use super::command::{Command, Overlay, PathPurpose, Tab};
 use super::command_line::CommandLine;
+use super::excerpt::Excerpt;
 use super::filter::{Filter, SortKey, arrange};
 use super::history::History;
 use super::messages::Messages;
@@ -8,11 +9,15 @@ use super::project::Project;
 use super::scoreboard::Scoreboard;
 use super::selection::Selection;
 use super::settings::{LayoutSizes, Settings};
+use super::weight_picture::{Asked, WeightPicture};
 use super::work::{Report, Slots};
-use crate::data::Dataset;
+use crate::data::{Dataset, Feed};
+use crate::eval::sizes_of;
 use crate::jobs::{Progress, Wake};
+use crate::model::Sizes;
 use crate::prune::Plan;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What is shown, as opposed to what is decided.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +70,11 @@ pub struct Session {
     /// The folder that the program was started in.
     pub(super) here: PathBuf,
     pub(super) plan_file: Option<(PathBuf, Plan)>,
+    /// The weights as they were last drawn, and what is wanted on screen.
+    pub(super) picture: Option<(Asked, Arc<WeightPicture>)>,
+    pub(super) picture_asked: Option<Asked>,
+    /// The model that was opened leaves sizes open, and nobody has been asked yet.
+    pub(super) sizes_due: bool,
     /// Counts pairs of model and data measured; a dense result is current if it carries the newest number.
     pub(super) round: u64,
     /// Counts plans shown; a result is current if it carries the newest number.
@@ -91,6 +101,9 @@ impl Session {
             storage,
             here: std::env::current_dir().unwrap_or_default(),
             plan_file: None,
+            picture: None,
+            picture_asked: None,
+            sizes_due: false,
             round: 0,
             ticket: 0,
         })
@@ -104,6 +117,25 @@ impl Session {
     /// The data set on which accuracy is measured.
     pub fn data(&self) -> Option<&Dataset> {
         self.data.as_ref().map(|data| &data.set)
+    }
+
+    /// The first examples of the open data in numbers, where they are no pictures.
+    pub fn excerpt(&self) -> Option<&Excerpt> {
+        self.data.as_ref().map(|data| &data.excerpt)
+    }
+
+    /// Whether the open data has what the inputs of the model take.
+    pub fn data_fits(&self) -> bool {
+        let (Some(project), Some(data)) = (&self.project, self.data()) else { return true };
+        project.opened.engine.as_ref().is_ok_and(|engine| Feed::new(data, engine.program.inputs()).is_ok())
+    }
+
+    /// Inputs of the model that the open data has nothing for and that are filled in as tokenizers mean them.
+    pub fn inputs_filled_in(&self) -> Vec<String> {
+        let (Some(project), Some(data)) = (&self.project, self.data()) else { return Vec::new() };
+        let Ok(engine) = &project.opened.engine else { return Vec::new() };
+        let feed = Feed::new(data, engine.program.inputs());
+        feed.map(|feed| feed.filled_in().map(str::to_owned).collect()).unwrap_or_default()
     }
 
     /// Pictures of examples of the open data.
@@ -141,7 +173,43 @@ impl Session {
         let project = self.project()?;
         let path = project.opened.model.origin.path.as_deref().unwrap_or_else(|| Path::new("model.safetensors"));
         let saved = self.plan_file.as_ref().filter(|(_, plan)| plan == project.plan()).map(|(path, _)| path.as_path());
-        super::command_line((path, &self.here), project.layers(), project.plan(), saved)
+        let line = super::command_line((path, &self.here), project.layers(), project.plan(), saved)?;
+        let proposed = project.opened.proposed_sizes();
+        let chosen =
+            project.sizes.iter().flat_map(Sizes::iter).filter(|(name, size)| proposed.get(name) != Some(*size));
+        Some(line.with_sizes(chosen))
+    }
+
+    /// Sizes of the inputs where the file leaves them open: those of the data, else those that were chosen.
+    /// None while one is missing.
+    pub fn input_sizes(&self) -> Option<Sizes> {
+        let opened = &self.project()?.opened;
+        if opened.open_sizes.is_empty() {
+            return Some(Sizes::default());
+        }
+        let of_data = self.data().map(|data| sizes_of(&opened.model, data)).unwrap_or_default();
+        let sizes = match &self.project()?.sizes {
+            Some(chosen) => of_data.or(chosen),
+            None => of_data,
+        };
+        opened.open_sizes.iter().all(|open| sizes.get(&open.name).is_some()).then_some(sizes)
+    }
+
+    /// Asks for the sizes of a model that leaves some open, once, unless the data says them.
+    fn ask_for_sizes(&mut self) {
+        if self.view.overlay.is_none() && std::mem::take(&mut self.sizes_due) && self.input_sizes().is_none() {
+            self.view.overlay = Some(Overlay::Sizes);
+        }
+    }
+
+    pub(super) fn choose_sizes(&mut self, sizes: Sizes) {
+        self.view.overlay = None;
+        let Some(project) = &mut self.project else { return };
+        if project.sizes.as_ref() != Some(&sizes) {
+            project.sizes = Some(sizes);
+            self.start_saving_session();
+            self.start_measuring_all();
+        }
     }
 
     /// Jobs that run now, most interesting first.
@@ -161,9 +229,14 @@ impl Session {
 
     /// Takes in what background work reports. Call once a frame.
     pub fn poll(&mut self) {
+        let opening_data = self.slots.is_opening_data();
         while let Some(report) = self.slots.receive() {
             self.take_in(report);
         }
+        if self.sizes_due && !opening_data {
+            self.ask_for_sizes();
+        }
+        self.draw_weights();
     }
 
     /// Waits until nothing runs and takes in the results. For tests and scripted use.
@@ -210,6 +283,7 @@ impl Session {
         self.selection.set(first);
         self.view.filter.clear();
         self.plan_file = None;
+        (self.picture, self.picture_asked) = (None, None);
         self.arrange_rows();
     }
 

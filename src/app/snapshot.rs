@@ -1,9 +1,10 @@
 use super::history::History;
 use super::project::Opened;
+use crate::model::Sizes;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// What is kept of a model's session, so that a kill loses nothing: the plan tree and where it stood.
+/// What is kept of a model's session, so that a kill loses nothing: the plan tree, where it stood, and input sizes.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Snapshot {
     version: u32,
@@ -11,18 +12,22 @@ pub struct Snapshot {
     file_bytes: u64,
     /// Every committed plan.
     pub history: History,
+    /// Sizes that were chosen for inputs that the file leaves open.
+    #[serde(default)]
+    pub sizes: Option<Sizes>,
 }
 
 impl Snapshot {
     const VERSION: u32 = 1;
 
-    /// A snapshot of `history`, bound to the model it belongs to.
-    pub fn of(opened: &Opened, history: &History) -> Self {
+    /// A snapshot of `history` and `sizes`, bound to the model they belong to.
+    pub fn of(opened: &Opened, history: &History, sizes: Option<Sizes>) -> Self {
         Self {
             version: Self::VERSION,
             layers: opened.layers.iter().map(|l| (l.name.clone(), l.shape.clone())).collect(),
             file_bytes: opened.model.origin.file_bytes,
             history: history.clone(),
+            sizes,
         }
     }
 

@@ -5,13 +5,15 @@ use super::project::{Opened, Project};
 use super::scoreboard::Fidelity;
 use super::session::Session;
 use super::snapshot::Snapshot;
+use super::weight_picture::{Asked, WeightPicture};
 use super::{figures, samples};
-use crate::data::{DataError, Dataset, Split};
+use crate::data::{DataError, Dataset, Feed, Split};
 use crate::eval::{self, Agreement, EvalError, EvalOptions, Evaluation, Probe};
 use crate::exec::latency::{self, Comparison, Repeats};
-use crate::exec::{Bound, ExecError};
+use crate::exec::{Bound, ExampleInputs};
 use crate::export::{self, ExportReport, Sizes};
 use crate::jobs::{JobContext, Slot, Wake};
+use crate::model::{Model, Sizes as InputSizes, layer_macs};
 use crate::prune::{self, Plan};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,12 @@ pub(super) enum Report {
         ticket: u64,
         comparison: Comparison,
     },
+    /// Multiply-accumulates of every layer, for the input sizes in use.
+    Macs {
+        round: u64,
+        macs: Arc<[Option<u64>]>,
+    },
+    Picture(Asked, Arc<WeightPicture>),
     Exported(Box<ExportReport>),
     Plan(Plan, PathBuf),
     PlanSaved(PathBuf, Plan),
@@ -59,6 +67,8 @@ pub(super) struct Slots {
     pruned: Slot<Report>,
     sizes: Slot<Report>,
     latency: Slot<Report>,
+    macs: Slot<Report>,
+    pub(super) picture: Slot<Report>,
     files: Slot<Report>,
     session: Slot<Report>,
     pub(super) settings: Slot<Report>,
@@ -74,6 +84,8 @@ impl Slots {
             pruned: slot("measure pruned")?,
             sizes: slot("measure sizes")?,
             latency: slot("measure latency")?,
+            macs: slot("count operations")?,
+            picture: slot("draw weights")?,
             files: slot("write files")?,
             session: slot("save session")?,
             settings: slot("save settings")?,
@@ -81,7 +93,7 @@ impl Slots {
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Slot<Report>> {
-        self.visible().chain([&self.session, &self.settings])
+        self.visible().chain([&self.macs, &self.picture, &self.session, &self.settings])
     }
 
     /// Work that the job strip shows.
@@ -98,7 +110,11 @@ impl Slots {
     }
 
     fn forget_measurements(&self) {
-        [&self.dense, &self.pruned, &self.sizes, &self.latency].into_iter().for_each(Slot::cancel);
+        [&self.dense, &self.pruned, &self.sizes, &self.latency, &self.macs].into_iter().for_each(Slot::cancel);
+    }
+
+    pub(super) fn is_opening_data(&self) -> bool {
+        self.data.is_busy()
     }
 }
 
@@ -165,8 +181,24 @@ impl Session {
         self.slots.forget_measurements();
         self.round += 1;
         self.scoreboard.dense.outdate();
+        self.start_counting_macs();
         self.start_measuring_dense();
         self.plan_changed();
+    }
+
+    /// Counts multiply-accumulates where they depend on sizes that the file leaves open.
+    fn start_counting_macs(&self) {
+        let Some(project) = self.project.as_ref().filter(|p| !p.opened.open_sizes.is_empty()) else { return };
+        let sizes = self.input_sizes().unwrap_or_default();
+        let (model, layers, round) =
+            (Arc::clone(&project.opened.model), Arc::clone(&project.opened.layers), self.round);
+        self.slots.macs.submit("Counting operations", move |job| match sizes.fix(&model) {
+            Ok(fixed) => {
+                let macs = layers.iter().map(|layer| layer_macs(&fixed, layer)).collect();
+                job.send(Report::Macs { round, macs });
+            }
+            Err(error) => job.send(Report::Failed(format!("The input sizes do not fit the model: {error}"))),
+        });
     }
 
     fn start_measuring_dense(&self) {
@@ -175,7 +207,7 @@ impl Session {
         let (engine, data, model) = (Arc::clone(engine), data.clone(), Arc::clone(&project.opened.model));
         let round = self.round;
         self.slots.dense.submit("Measuring the dense model", move |job| {
-            let options = EvalOptions::for_model(&model);
+            let options = EvalOptions::for_data(&model, &data);
             let observe =
                 &mut |so_far: &Evaluation| watch(job, so_far, |evaluation| Report::Dense { round, evaluation });
             report_failure(job, eval::evaluate(&engine.dense, &data, &options, observe));
@@ -214,7 +246,8 @@ impl Session {
 
     /// The data, if accuracy can be measured on it.
     pub(super) fn labelled_data(&self) -> Option<&Dataset> {
-        self.data().filter(|data| data.labels().is_some())
+        let scores = self.project.as_ref().is_none_or(|p| p.opened.gives_scores);
+        self.data().filter(|data| scores && data.labels().is_some())
     }
 
     /// Compares the outputs of the plan with the dense model's, on examples without labels or, where there
@@ -224,23 +257,27 @@ impl Session {
         let Ok(engine) = &project.opened.engine else { return };
         let (engine, data, opened) = (Arc::clone(engine), self.data().cloned(), project.opened.clone());
         let (plan, ticket) = (project.plan().clone(), self.ticket);
+        // Without data and without sizes there is nothing to feed.
+        let sizes = match (&data, self.input_sizes()) {
+            (_, Some(sizes)) => sizes,
+            (Some(_), None) => InputSizes::default(),
+            (None, None) => return self.slots.pruned.cancel(),
+        };
         self.slots.pruned.submit("Comparing with the dense model", move |job| {
             let bound = match bind(&opened, &plan, &engine.dense) {
                 Ok(bound) => bound,
                 Err(error) => return job.send(Report::Failed(error)),
             };
-            let probe = data
-                .as_ref()
-                .map_or(Probe::Random { model: &opened.model, examples: RANDOM_EXAMPLES, seed: 0 }, |data| {
-                    Probe::Data { data, limit: usize::MAX }
-                });
+            let model = &opened.model;
+            let options = EvalOptions::for_model(model, &sizes);
+            let random = Probe::Random { model, sizes: &sizes, examples: options.random_examples(), seed: 0 };
+            let probe = data.as_ref().map_or(random, |data| Probe::Data { data, limit: usize::MAX });
             let on_data = data.is_some();
             let observe = &mut |agreement: &Agreement, total: usize| {
                 let fidelity = Some(Fidelity { agreement: *agreement, total, on_data });
                 job.send(Report::Fidelity { ticket, settled, fidelity });
                 tell(job, agreement.n as u64, total as u64)
             };
-            let options = EvalOptions::for_model(&opened.model);
             match eval::compare_observed(&engine.dense, &bound, &probe, &options, observe) {
                 Ok(_) | Err(EvalError::Cancelled) => {}
                 Err(error) if on_data => job.send(Report::Failed(error.to_string())),
@@ -269,7 +306,7 @@ impl Session {
                 Ok(bound) => bound,
                 Err(error) => return job.send(Report::Failed(error)),
             };
-            let options = EvalOptions::for_model(&opened.model);
+            let options = EvalOptions::for_data(&opened.model, &data);
             let report = |evaluation| Report::Pruned { ticket, step, evaluation };
             let observe = &mut |so_far: &Evaluation| watch(job, so_far, report);
             report_failure(job, eval::evaluate(&bound, &data, &options, observe));
@@ -296,11 +333,12 @@ impl Session {
     fn start_measuring_latency(&self) {
         let Some(project) = &self.project else { return };
         let Ok(engine) = &project.opened.engine else { return };
+        let Some(sizes) = self.input_sizes() else { return };
         let (engine, opened, plan) = (Arc::clone(engine), project.opened.clone(), project.plan().clone());
         let ticket = self.ticket;
         self.slots.latency.submit("Measuring latency", move |job| {
             let Ok(bound) = bind(&opened, &plan, &engine.dense) else { return };
-            match compare_latency(&engine.dense, &bound, &|| job.superseded()) {
+            match compare_latency((&opened.model, &sizes), [&engine.dense, &bound], &|| job.superseded()) {
                 Ok(Some(comparison)) => job.send(Report::Latency { ticket, comparison }),
                 Ok(None) => {}
                 Err(error) => tracing::debug!("latency was not measured: {error}"),
@@ -314,12 +352,14 @@ impl Session {
             return self.messages.say(Severity::Error, format!("Nothing was written: {problem}"));
         }
         let (opened, plan, data) = (project.opened.clone(), project.plan().clone(), self.data().cloned());
+        let sizes = self.input_sizes().unwrap_or_default().or(&opened.proposed_sizes());
         self.slots.files.submit(format!("Exporting {}", name_of(&path)), move |job| {
             let request = export::Request {
                 model: &opened.model,
                 layers: &opened.layers,
                 plan: &plan,
                 data: data.as_ref(),
+                sizes: &sizes,
                 path: &path,
             };
             job.send(match export::export(&request, &mut |done, total| tell(job, done, total)) {
@@ -334,7 +374,7 @@ impl Session {
         let (Some(project), Some(storage)) = (&self.project, &self.storage) else { return };
         let Some(model) = &project.opened.model.origin.path else { return };
         let path = Snapshot::path(storage, model);
-        let snapshot = Snapshot::of(&project.opened, &project.history);
+        let snapshot = Snapshot::of(&project.opened, &project.history, project.sizes.clone());
         self.slots.session.submit("Saving the session", move |job| {
             if let Err(error) = super::settings::save_json(&snapshot, &path) {
                 job.send(Report::Failed(format!("The session could not be saved ({error}): {}", path.display())));
@@ -388,6 +428,12 @@ impl Session {
                     self.scoreboard.latency.set(comparison);
                 }
             }
+            Report::Macs { round, macs } => {
+                if let Some(project) = self.project.as_mut().filter(|_| round == self.round) {
+                    project.opened.macs = macs;
+                }
+            }
+            Report::Picture(asked, picture) => self.take_in_picture(&asked, picture),
             Report::Exported(report) => {
                 let text = format!(
                     "Exported {} ({}), re-opened and compared: largest difference {}",
@@ -415,7 +461,7 @@ impl Session {
             .as_ref()
             .zip(self.storage.as_ref())
             .and_then(|(model, storage)| Snapshot::load(&Snapshot::path(storage, model), &opened));
-        let history = kept.map(|s| s.history).unwrap_or_default();
+        let (history, sizes) = kept.map(|s| (s.history, s.sizes)).unwrap_or_default();
         if history.can_undo() || history.can_redo() {
             self.messages.say(Severity::Info, "The plans of your last session with this model are back.");
         }
@@ -434,7 +480,9 @@ impl Session {
                 _ => {}
             }
         }
-        self.show_project(Project::new(opened, history));
+        let asks = sizes.is_none() && !opened.open_sizes.is_empty() && opened.engine.is_ok();
+        self.show_project(Project::new(opened, history).with_sizes(sizes));
+        self.sizes_due = asks;
         self.drop_unfitting_data();
         self.start_measuring_all();
     }
@@ -443,13 +491,9 @@ impl Session {
     fn drop_unfitting_data(&mut self) {
         let (Some(project), Some(data)) = (&self.project, self.data()) else { return };
         let Ok(engine) = &project.opened.engine else { return };
-        let fits = engine.program.inputs().first().and_then(|port| port.fact.shape.as_ref()).is_none_or(|shape| {
-            shape.len() == data.example_shape().len() + 1
-                && shape[1..].iter().zip(data.example_shape()).all(|(dim, n)| dim.known().is_none_or(|d| d == *n))
-        });
-        if !fits {
+        if let Err(reason) = Feed::new(data, engine.program.inputs()) {
+            let text = format!("The open data does not fit this model: {reason}. Open data that does.");
             self.data = None;
-            let text = "The open data does not fit this model's input; open data that does to see its accuracy.";
             self.messages.say(Severity::Info, text);
         }
     }
@@ -488,17 +532,14 @@ impl Session {
     }
 }
 
-/// Random examples that outputs are compared on where there is no data.
-const RANDOM_EXAMPLES: usize = 64;
-
 /// Both at batch 1, in turn.
 fn compare_latency(
-    dense: &Bound,
-    pruned: &Bound,
+    (model, sizes): (&Model, &InputSizes),
+    [dense, pruned]: [&Bound; 2],
     cancelled: &dyn Fn() -> bool,
-) -> Result<Option<Comparison>, ExecError> {
-    let inputs = latency::example_inputs(dense, 1)?;
-    latency::compare((dense, &inputs), (pruned, &inputs), Repeats::default(), cancelled)
+) -> Result<Option<Comparison>, String> {
+    let inputs = ExampleInputs::new(model, sizes, 0).batch(1).map_err(|e| e.to_string())?;
+    latency::compare((dense, &inputs), (pruned, &inputs), Repeats::default(), cancelled).map_err(|e| e.to_string())
 }
 
 /// The masked model bound for running.

@@ -57,11 +57,23 @@ pub enum Command {
     Demo,
 }
 
+/// Sizes of inputs that the model file leaves open.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SizeArgs {
+    /// Size of an input axis that the file leaves open, by its name or as INPUT:AXIS; repeatable. Without it 224
+    /// for rows and columns of images and 128 for sequences.
+    #[arg(long = "size", value_name = "NAME=N", value_parser = size)]
+    pub sizes: Vec<(String, usize)>,
+}
+
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// Model file.
     pub model: PathBuf,
+    /// For multiply-accumulates.
+    #[command(flatten)]
+    pub sizes: SizeArgs,
 }
 
 /// Arguments of `run`.
@@ -69,18 +81,21 @@ pub struct InspectArgs {
 pub struct RunArgs {
     /// Model file.
     pub model: PathBuf,
-    /// npz file with one entry per graph input, of its name.
+    /// npz file with one entry per graph input, of its name, or a data set; random inputs without.
     #[arg(long, value_name = "NPZ")]
-    pub inputs: PathBuf,
+    pub inputs: Option<PathBuf>,
     /// npz file to write, with one entry per graph output.
     #[arg(short, long, value_name = "NPZ")]
     pub output: PathBuf,
+    /// For random inputs.
+    #[command(flatten)]
+    pub sizes: SizeArgs,
 }
 
 /// Where examples come from.
 #[derive(Clone, Debug, Args)]
 pub struct DataArgs {
-    /// npz file, IDX images file, or folder of either.
+    /// npz file, IDX images file, CSV, JSON lines of token lists, or a folder of such files or of images.
     #[arg(long, value_name = "DATA")]
     pub data: PathBuf,
     /// Part of a folder: test, train or calibration.
@@ -151,6 +166,9 @@ pub struct PruneArgs {
     /// Examples to measure accuracy on and to prove the file with; random inputs without.
     #[arg(long, value_name = "DATA")]
     pub data: Option<PathBuf>,
+    /// For random inputs and multiply-accumulates.
+    #[command(flatten)]
+    pub sizes: SizeArgs,
     /// Write the plan that was carried out, as JSON, or TOML by its name.
     #[arg(long, value_name = "FILE")]
     pub save_plan: Option<PathBuf>,
@@ -230,6 +248,9 @@ pub struct BenchArgs {
     /// Also shows the time of every step of the first model, slowest first.
     #[arg(long)]
     pub steps: bool,
+    /// For the inputs, which are random.
+    #[command(flatten)]
+    pub sizes: SizeArgs,
 }
 
 /// A value of `--granularity`.
@@ -271,6 +292,15 @@ fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n @ 1..=1_000_000) => Ok(n),
         _ => Err("expected a number from 1 to 1000000".to_owned()),
+    }
+}
+
+fn size(text: &str) -> Result<(String, usize), String> {
+    const MOST: usize = 1 << 24;
+    let pair = text.rsplit_once('=').and_then(|(name, size)| Some((name.trim(), size.trim().parse().ok()?)));
+    match pair {
+        Some((name, size)) if !name.is_empty() && size <= MOST => Ok((name.to_owned(), size)),
+        _ => Err(format!("expected NAME=N or INPUT:AXIS=N with N at most {MOST}")),
     }
 }
 

@@ -3,12 +3,14 @@ use super::console::Console;
 use super::eval::bind;
 use super::failure::{At as _, Interrupted, Outcome};
 use super::interrupt;
+use super::sizes::{SizesReport, Taken};
 use super::table::Table;
 use crate::app::figures;
 use crate::exec::latency::{self, Latency, Repeats};
-use crate::exec::{Bound, StepTime};
+use crate::exec::{Bound, ExampleInputs, StepTime};
 use crate::formats;
-use crate::model::Tensor;
+use crate::model::{Model, Tensor};
+use anyhow::ensure;
 use serde::Serialize;
 use std::path::Path;
 
@@ -26,6 +28,8 @@ struct Report {
     ratio: Option<f64>,
     /// Steps of the first in the order in which they run, if asked for.
     steps: Vec<Step>,
+    #[serde(flatten)]
+    sizes: Option<SizesReport>,
 }
 
 #[derive(Serialize)]
@@ -62,23 +66,26 @@ impl Times {
 
 pub(super) fn bench(args: &BenchArgs, console: &Console) -> Outcome {
     let repeats = Repeats { measured: args.runs, ..Repeats::default() };
-    let (model, inputs) = prepare(&args.model, args.batch)?;
+    let model = formats::open(&args.model)?;
+    let taken = Taken::of(&args.sizes, &model, &args.model)?;
+    let (bound, inputs, batch) = prepare(&model, &args.model, &taken, args, console)?;
     let report = |model, pruned, ratio| {
         let threads = rayon::current_num_threads();
-        Report { batch: args.batch, threads, model, pruned, ratio, steps: Vec::new() }
+        Report { batch, threads, model, pruned, ratio, steps: Vec::new(), sizes: taken.report() }
     };
     let mut report = if let Some(path) = &args.pruned {
-        let (pruned, pruned_inputs) = prepare(path, args.batch)?;
-        let compared = latency::compare((&model, &inputs), (&pruned, &pruned_inputs), repeats, &interrupt::asked);
+        let (pruned, pruned_inputs, rows) = prepare(&formats::open(path)?, path, &taken, args, console)?;
+        ensure!(rows == batch, "one model takes {batch} examples at once, the other {rows}: {}", path.display());
+        let compared = latency::compare((&bound, &inputs), (&pruned, &pruned_inputs), repeats, &interrupt::asked);
         let both = compared.at(path)?.ok_or(Interrupted)?;
-        let times = (Times::new(&args.model, args.batch, both.a), Times::new(path, args.batch, both.b));
+        let times = (Times::new(&args.model, batch, both.a), Times::new(path, batch, both.b));
         report(times.0, Some(times.1), Some(both.ratio))
     } else {
-        let measured = latency::measure(&model, &inputs, repeats, &interrupt::asked).at(&args.model)?;
-        report(Times::new(&args.model, args.batch, measured.ok_or(Interrupted)?), None, None)
+        let measured = latency::measure(&bound, &inputs, repeats, &interrupt::asked).at(&args.model)?;
+        report(Times::new(&args.model, batch, measured.ok_or(Interrupted)?), None, None)
     };
     if args.steps {
-        report.steps = steps(&model, &inputs, args)?;
+        report.steps = steps(&bound, &inputs, args)?;
     }
     console.report(&report, text)
 }
@@ -89,10 +96,18 @@ fn steps(model: &Bound, inputs: &[Tensor], args: &BenchArgs) -> anyhow::Result<V
     Ok(measured.into_iter().map(step).collect())
 }
 
-fn prepare(path: &Path, batch: usize) -> anyhow::Result<(Bound, Vec<Tensor>)> {
-    let bound = bind(&formats::open(path)?, path)?;
-    let inputs = latency::example_inputs(&bound, batch).at(path)?;
-    Ok((bound, inputs))
+/// The model bound, inputs for it, and how many examples they are.
+fn prepare(
+    model: &Model,
+    path: &Path,
+    taken: &Taken,
+    args: &BenchArgs,
+    console: &Console,
+) -> anyhow::Result<(Bound, Vec<Tensor>, usize)> {
+    let bound = bind(model, path)?;
+    let mut source = ExampleInputs::new(model, &taken.sizes, console.seed().unwrap_or(0));
+    let inputs = source.batch(args.batch).at(path)?;
+    Ok((bound, inputs, source.rows(args.batch)))
 }
 
 fn text(report: &Report) -> Vec<String> {
@@ -111,6 +126,7 @@ fn text(report: &Report) -> Vec<String> {
     let how = if report.pruned.is_some() { "taking turns" } else { "alone" };
     lines.push(String::new());
     lines.push(format!("batch {}, {} threads, {how}", report.batch, report.threads));
+    lines.extend(report.sizes.as_ref().map(SizesReport::line));
     lines.extend(report.ratio.map(|ratio| format!("second over first: {ratio:.3}")));
     if !report.steps.is_empty() {
         lines.push(String::new());

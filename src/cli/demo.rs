@@ -5,7 +5,7 @@ use super::{interrupt, prune};
 use crate::app::{figures, samples};
 use crate::export::{self, ExportError, ExportReport, LayerReport};
 use crate::formats;
-use crate::model::layers_of;
+use crate::model::{Sizes, layers_of};
 use crate::prune::{Cut, Granularity, LayerPlan, Plan};
 use anyhow::{anyhow, ensure};
 use serde::Serialize;
@@ -72,7 +72,9 @@ pub(super) fn demo(console: &Console) -> Outcome {
 
     let folder = tempfile::tempdir().map_err(|e| anyhow!("no temporary folder can be made: {e}"))?;
     let file = folder.path().join("lenet-5-pruned.safetensors");
-    let request = export::Request { model: &model, layers: &layers, plan: &plan, data: Some(&data), path: &file };
+    let sizes = Sizes::default();
+    let request =
+        export::Request { model: &model, layers: &layers, plan: &plan, data: Some(&data), sizes: &sizes, path: &file };
     let export = match export::export(&request, &mut |_, _| interrupt::check()) {
         Err(ExportError::Cancelled) => return Err(Interrupted.into()),
         other => other?,

@@ -86,6 +86,28 @@ struct AgreementReport {
 }
 
 /// Compares the outputs of two models on examples that need no labels.
+pub(super) fn compare(
+    expected: &Bound,
+    (model, bound): (&Model, &Bound),
+    data: &Dataset,
+    limit: Option<usize>,
+    console: &Console,
+) -> anyhow::Result<Agreement> {
+    let limit = limit.unwrap_or(usize::MAX);
+    let bar = console.progress("comparing", limit.min(data.len()) as u64);
+    let options = EvalOptions::for_data(model, data);
+    let probe = Probe::Data { data, limit };
+    let outcome = eval::compare_observed(expected, bound, &probe, &options, &mut |so_far, _| {
+        bar.set_position(so_far.n as u64);
+        interrupt::check()
+    });
+    bar.finish_and_clear();
+    match outcome {
+        Err(EvalError::Cancelled) => Err(Interrupted.into()),
+        other => other.at(data.path()),
+    }
+}
+
 fn agreement(
     args: &EvalArgs,
     reference: &Path,
@@ -96,19 +118,7 @@ fn agreement(
     let dense = formats::open(reference)?;
     let expected = bind(&dense, reference)?;
     let start = Instant::now();
-    let limit = args.limit.unwrap_or(usize::MAX);
-    let bar = console.progress("comparing", limit.min(data.len()) as u64);
-    let options = EvalOptions::for_model(model);
-    let probe = Probe::Data { data, limit };
-    let outcome = eval::compare_observed(&expected, bound, &probe, &options, &mut |so_far, _| {
-        bar.set_position(so_far.n as u64);
-        interrupt::check()
-    });
-    bar.finish_and_clear();
-    let agreement = match outcome {
-        Err(EvalError::Cancelled) => return Err(Interrupted.into()),
-        other => other.at(data.path())?,
-    };
+    let agreement = compare(&expected, (model, bound), data, args.limit, console)?;
     let n = figures::count(agreement.n as u64);
     let title = format!("{} beside {} on {} ({n} examples)", model.display_name(), dense.display_name(), data.name());
     let report = AgreementReport { agreement, seconds: start.elapsed().as_secs_f64(), title };
@@ -122,11 +132,15 @@ fn agreement_text(report: &AgreementReport) -> Vec<String> {
         lines.push(format!("  same answer         {}", figures::percent(agreement.argmax_agreement, 2)));
     }
     lines.extend([
-        format!("  cosine              {:.6}", agreement.cosine),
+        format!("  cosine              {:.6}, least {:.6}", agreement.cosine, agreement.least_cosine),
         format!("  largest difference  {}", figures::magnitude(agreement.max_abs_diff)),
         format!("  relative to dense   {}", figures::magnitude(agreement.max_rel_diff)),
         format!("  time                {}", figures::milliseconds(seconds * 1000.0)),
     ]);
+    if agreement.masked > 0 {
+        let masked = figures::count(agreement.masked as u64);
+        lines.push(format!("  left out            {masked} tokens that the attention mask hides"));
+    }
     lines
 }
 
@@ -146,7 +160,7 @@ pub(super) fn evaluate(
     limit: Option<usize>,
     console: &Console,
 ) -> anyhow::Result<Evaluation> {
-    let options = EvalOptions { limit, ..EvalOptions::for_model(model) };
+    let options = EvalOptions { limit, ..EvalOptions::for_data(model, data) };
     let bar = console.progress("evaluating", limit.map_or(data.len(), |l| l.min(data.len())) as u64);
     let outcome = eval::evaluate(bound, data, &options, &mut |so_far| {
         bar.set_position(so_far.n as u64);

@@ -1,6 +1,7 @@
 use super::args::InspectArgs;
 use super::console::Console;
-use super::failure::Outcome;
+use super::failure::{At as _, Outcome};
+use super::sizes::{SizesReport, Taken};
 use super::table::Table;
 use crate::app::figures;
 use crate::exec::{ExecError, Program, UnsupportedNode};
@@ -39,6 +40,9 @@ struct Report {
     unsupported_nodes: Vec<NodeReport>,
     metadata: indexmap::IndexMap<String, String>,
     notes: Vec<String>,
+    /// Of the inputs, for which `macs` holds.
+    #[serde(flatten)]
+    sizes: Option<SizesReport>,
     #[serde(skip)]
     name: String,
 }
@@ -89,7 +93,10 @@ struct NodeReport {
 pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Outcome {
     let model = formats::open(&args.model)?;
     let layers = layers_of(&model);
-    let reports: Vec<LayerReport> = layers.par_iter().map(|layer| layer_report(&model, layer)).collect();
+    let taken = Taken::of(&args.sizes, &model, &args.model)?;
+    let shaped = if taken.sizes.is_empty() { None } else { Some(taken.sizes.fix(&model).at(&args.model)?) };
+    let shaped = shaped.as_ref().unwrap_or(&model);
+    let reports: Vec<LayerReport> = layers.par_iter().map(|layer| layer_report(shaped, layer)).collect();
     let macs: Option<Vec<u64>> = reports.iter().map(|layer| layer.macs).collect();
     let unsupported = match Program::compile(&model) {
         Err(ExecError::Unsupported(nodes)) => nodes,
@@ -119,6 +126,7 @@ pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Outcome {
         runnable: model.graph.is_some() && unsupported.is_empty(),
         unsupported_ops,
         unsupported_nodes: unsupported.into_iter().map(NodeReport::from).collect(),
+        sizes: taken.report(),
         name: model.display_name(),
         metadata: model.metadata,
         notes: model.origin.notes,
@@ -223,6 +231,7 @@ fn text(report: &Report) -> Vec<String> {
         let ops = report.ops.iter().map(|(op, count)| format!("{count} {op}")).collect::<Vec<_>>();
         lines.push(format!("operators: {}", ops.join(", ")));
     }
+    lines.extend(report.sizes.as_ref().map(SizesReport::line));
     lines.extend(report.notes.iter().cloned());
     lines.push(String::new());
     lines.extend(layer_table(&report.layers));

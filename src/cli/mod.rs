@@ -14,6 +14,7 @@ mod inspect;
 mod interrupt;
 mod prune;
 mod run;
+mod sizes;
 mod table;
 mod train;
 

@@ -1,12 +1,13 @@
 use super::args::{PieceFlag, PruneArgs};
 use super::console::Console;
-use super::eval::{bind, evaluate};
+use super::eval::{bind, compare, evaluate};
 use super::failure::{Interrupted, Outcome};
 use super::interrupt;
+use super::sizes::{SizesReport, Taken};
 use super::table::Table;
 use crate::app::figures;
 use crate::data::{Dataset, Split};
-use crate::eval::Evaluation;
+use crate::eval::{Agreement, Evaluation, gives_scores};
 use crate::export::{self, ExportError, ExportReport, LayerReport};
 use crate::formats;
 use crate::model::{Layer, Model, layers_of};
@@ -19,8 +20,12 @@ use serde::Serialize;
 struct Report {
     #[serde(flatten)]
     export: ExportReport,
-    /// Measured on `--data`; `null` without.
+    /// Measured on `--data` with labels; `null` without.
     accuracy: Option<Accuracy>,
+    /// How near the exported file's outputs are to the source's on `--data` without labels; `null` elsewhere.
+    fidelity: Option<Agreement>,
+    #[serde(flatten)]
+    sizes: Option<SizesReport>,
 }
 
 /// Top-1 accuracy before and after, in 0..=1.
@@ -41,27 +46,34 @@ pub(super) fn prune(args: &PruneArgs, console: &Console) -> Outcome {
     let data = args.data.as_deref().map(|path| Dataset::open(path, Split::Test)).transpose()?;
     let layers = layers_of(&model);
     let plan = plan(args, &model, &layers)?;
-    let report = export_plan(&model, &layers, &plan, data.as_ref(), args, console)?;
+    let taken = Taken::of(&args.sizes, &model, &args.model)?;
+    let report = export_plan(&model, (&layers, &plan), (data.as_ref(), &taken), args, console)?;
     if let Some(path) = &args.save_plan {
         prune::write_plan(&plan, path)?;
     }
-    let accuracy = match &data {
-        Some(data) => Some(accuracy(&model, data, args, console)?),
-        None => None,
-    };
-    console.report(&Report { export: report, accuracy }, text)
+    let (mut accuracy, mut fidelity) = (None, None);
+    if let Some(data) = &data {
+        if data.labels().is_some() && gives_scores(&model) {
+            accuracy = Some(measure_accuracy(&model, data, args, console)?);
+        } else {
+            let pruned = formats::open(&args.output)?;
+            let (expected, bound) = (bind(&model, &args.model)?, bind(&pruned, &args.output)?);
+            fidelity = Some(compare(&expected, (&pruned, &bound), data, None, console)?);
+        }
+    }
+    let sizes = taken.report().filter(|_| data.is_none());
+    console.report(&Report { export: report, accuracy, fidelity, sizes }, text)
 }
 
 fn export_plan(
     model: &Model,
-    layers: &[Layer],
-    plan: &Plan,
-    data: Option<&Dataset>,
+    (layers, plan): (&[Layer], &Plan),
+    (data, taken): (Option<&Dataset>, &Taken),
     args: &PruneArgs,
     console: &Console,
 ) -> anyhow::Result<ExportReport> {
     let bar = console.progress("exporting", 1);
-    let request = export::Request { model, layers, plan, data, path: &args.output };
+    let request = export::Request { model, layers, plan, data, sizes: &taken.sizes, path: &args.output };
     let outcome = export::export(&request, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
@@ -110,7 +122,7 @@ fn cut(args: &PruneArgs) -> Cut {
 }
 
 /// Measures the source and the exported file, not the model in memory.
-fn accuracy(model: &Model, data: &Dataset, args: &PruneArgs, console: &Console) -> anyhow::Result<Accuracy> {
+fn measure_accuracy(model: &Model, data: &Dataset, args: &PruneArgs, console: &Console) -> anyhow::Result<Accuracy> {
     let measure = |model: &Model, path| -> anyhow::Result<Evaluation> {
         evaluate(&bind(model, path)?, model, data, None, console)
     };
@@ -136,6 +148,16 @@ fn text(report: &Report) -> Vec<String> {
             figures::count(accuracy.n as u64),
         ));
     }
+    if let Some(fidelity) = &report.fidelity {
+        lines.push(format!(
+            "  beside dense  same answer in {}, cosine {:.6}, least {:.6}, {} examples",
+            figures::percent(fidelity.argmax_agreement, 2),
+            fidelity.cosine,
+            fidelity.least_cosine,
+            figures::count(fidelity.n as u64),
+        ));
+    }
+    lines.extend(report.sizes.as_ref().map(|sizes| format!("  {}", sizes.line())));
     lines
 }
 

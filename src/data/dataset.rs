@@ -1,8 +1,10 @@
+use super::column::{Column, Values};
+use super::feed::mask_of;
 use super::idx::{self, IdxArray};
 use super::locate::{self, Source};
 use super::preprocess::{Affine, Preprocess};
-use super::{DataError, Observe, cifar, images, open, order, table};
-use crate::model::Tensor;
+use super::{DataError, Observe, cifar, images, named, open, order, table, tokens};
+use crate::model::{DType, Tensor};
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -55,12 +57,8 @@ const PARALLEL_FROM: usize = 1 << 16;
 /// What all views of one set of examples share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub examples: Examples,
-    pub example_shape: Vec<usize>,
-    pub example_len: usize,
-    pub affine: Vec<Affine>,
-    /// For bytes: the value of each byte in each channel.
-    pub tables: Vec<[f32; 256]>,
+    /// At least one, all of the same number of examples.
+    pub columns: Vec<Column>,
     pub class_names: Vec<String>,
     pub class_count: usize,
     pub name: String,
@@ -82,7 +80,7 @@ impl Dataset {
         Self { shared: Arc::new(shared), split, rows: None, labels: labels.map(Into::into) }
     }
 
-    /// Opens an `.npz` file, a folder, or one IDX images file; see the [module](super) for names.
+    /// Opens a file or a folder; see the [module](super) for kinds and names.
     ///
     /// `split` chooses among the files of a folder.
     ///
@@ -115,7 +113,7 @@ impl Dataset {
         let folder = std::path::absolute(path).ok().filter(|_| metadata.is_dir());
         let folder_name = folder.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         let beside = match &source {
-            Source::Npz(file) | Source::Csv(file) | Source::Idx { images: file, .. } => {
+            Source::Npz(file) | Source::Csv(file) | Source::Tokens(file) | Source::Idx { images: file, .. } => {
                 file.with_file_name("dataset.toml")
             }
             Source::Cifar(_) | Source::Images(_) => path.join("dataset.toml"),
@@ -128,7 +126,8 @@ impl Dataset {
         preprocess.name = preprocess.name.or(folder_name);
         let preprocess = (preprocess, toml);
         match source {
-            Source::Npz(file) => open::npz(&file, preprocess, split),
+            Source::Npz(file) => named::open(&file, preprocess, split),
+            Source::Tokens(file) => tokens::open(&file, preprocess, split),
             Source::Idx { images, labels } => open::idx(&images, labels.as_deref(), preprocess, split),
             Source::Csv(file) => table::open(&file, preprocess, split),
             Source::Cifar(files) => cifar::open(&files, preprocess, split),
@@ -171,7 +170,7 @@ impl Dataset {
     pub fn len(&self) -> usize {
         match &self.rows {
             Some(rows) => rows.len(),
-            None => self.shared.examples.len() / self.shared.example_len,
+            None => self.shared.columns[0].count(),
         }
     }
 
@@ -180,14 +179,28 @@ impl Dataset {
         self.len() == 0
     }
 
-    /// Shape of one example, such as [1, 28, 28].
+    /// Shape of one example of the first array, such as [1, 28, 28].
     pub fn example_shape(&self) -> &[usize] {
-        &self.shared.example_shape
+        &self.first().shape
     }
 
-    /// Number of values in one example.
+    /// Number of values in one example of the first array.
     pub fn example_len(&self) -> usize {
-        self.shared.example_len
+        self.first().len
+    }
+
+    /// The arrays by name, with the type as stored and the shape of one example; of token lists, that of the
+    /// longest.
+    pub fn arrays(&self) -> impl Iterator<Item = (&str, DType, &[usize])> {
+        self.shared.columns.iter().map(|c| (c.name.as_str(), c.dtype(), c.shape.as_slice()))
+    }
+
+    /// One example of the array called `name` as it is stored, without the axis of examples: token lists in
+    /// their own length, images before preprocessing.
+    pub fn stored(&self, name: &str, index: usize) -> Option<Tensor> {
+        let column = self.shared.columns.iter().find(|c| c.name == name)?;
+        let rows = column.stored(&[self.row(index)], None)?;
+        rows.reshaped(rows.shape()[1..].to_vec()).ok()
     }
 
     /// Class numbers, all below [`Dataset::class_count`].
@@ -228,20 +241,34 @@ impl Dataset {
         &self.shared.path
     }
 
+    /// Which tokens of an example count, where the data says so.
+    pub fn counted(&self, index: usize) -> Option<Vec<bool>> {
+        let mask = &self.columns()[mask_of(self.columns())?];
+        Some(mask.stored(&[self.row(index)], None)?.to_i64().into_iter().map(|v| v != 0).collect())
+    }
+
+    /// Share of tokens that do not count once every example is filled up to the longest, where the data says.
+    pub fn padded_share(&self) -> Option<f64> {
+        let all = self.len() * self.columns()[mask_of(self.columns())?].len;
+        let counted = |index| self.counted(index).map_or(0, |counts| counts.into_iter().filter(|&c| c).count());
+        Some(1.0 - (0..self.len()).map(counted).sum::<usize>() as f64 / all.max(1) as f64)
+    }
+
     /// The stored values of one example, before preprocessing, for thumbnails: bytes if it is stored so.
     pub fn stored_bytes(&self, index: usize) -> Option<&[u8]> {
-        match &self.shared.examples {
-            Examples::U8(values) => Some(&values[self.range(index)]),
-            Examples::F32(_) => None,
+        match &self.first().values {
+            Values::Scaled { examples: Examples::U8(values), .. } => Some(&values[self.range(index)]),
+            _ => None,
         }
     }
 
     /// The network input that a stored 0 becomes, per channel: what lies beyond the edge of an image.
     pub fn blank(&self) -> Vec<f32> {
-        self.shared.affine.iter().map(|a| a.apply(0.0)).collect()
+        self.affine().iter().map(|a| a.apply(0.0)).collect()
     }
 
-    /// The examples at `indices` as one f32 tensor [indices, ...example shape], preprocessed.
+    /// The examples of the first array at `indices` as one f32 tensor [indices, ...example shape], preprocessed.
+    /// A [`Feed`](super::Feed) gives all arrays in the types that a graph takes.
     ///
     /// # Panics
     /// If an index is not below [`Dataset::len`].
@@ -261,48 +288,36 @@ impl Dataset {
         let size = self.example_len();
         out.resize(indices.len() * size, 0.0);
         if out.len() >= PARALLEL_FROM {
-            out.par_chunks_mut(size).zip(indices).with_min_len(16).for_each(|(row, &i)| self.fill(i, row));
+            let fill = |(out, &i): (&mut [f32], &usize)| self.first().fill(self.row(i), out);
+            out.par_chunks_mut(size).zip(indices).with_min_len(16).for_each(fill);
         } else {
-            out.chunks_mut(size).zip(indices).for_each(|(row, &i)| self.fill(i, row));
+            out.chunks_mut(size).zip(indices).for_each(|(out, &i)| self.first().fill(self.row(i), out));
         }
     }
 
-    pub(super) fn examples(&self) -> &Examples {
-        &self.shared.examples
+    pub(super) fn columns(&self) -> &[Column] {
+        &self.shared.columns
+    }
+
+    fn first(&self) -> &Column {
+        &self.shared.columns[0]
     }
 
     pub(super) fn affine(&self) -> &[Affine] {
-        &self.shared.affine
-    }
-
-    pub(super) fn range(&self, index: usize) -> std::ops::Range<usize> {
-        let row = self.rows.as_ref().map_or(index, |rows| rows[index] as usize);
-        let size = self.shared.example_len;
-        row * size..(row + 1) * size
-    }
-
-    fn fill(&self, index: usize, row: &mut [f32]) {
-        let shared = &*self.shared;
-        let plane = row.len() / shared.affine.len();
-        let range = self.range(index);
-        match &shared.examples {
-            Examples::U8(values) => {
-                let planes = values[range].chunks(plane).zip(row.chunks_mut(plane));
-                for ((stored, row), table) in planes.zip(&shared.tables) {
-                    row.iter_mut().zip(stored).for_each(|(v, &byte)| *v = table[byte as usize]);
-                }
-            }
-            Examples::F32(values) => {
-                let planes = values[range].chunks(plane).zip(row.chunks_mut(plane));
-                for ((stored, row), &affine) in planes.zip(&shared.affine) {
-                    if affine == Affine::IDENTITY {
-                        row.copy_from_slice(stored);
-                    } else {
-                        row.iter_mut().zip(stored).for_each(|(v, &s)| *v = affine.apply(f64::from(s)));
-                    }
-                }
-            }
+        match &self.first().values {
+            Values::Scaled { affine, .. } => affine,
+            _ => &[Affine::IDENTITY],
         }
+    }
+
+    /// Place of an example in the arrays.
+    pub(super) fn row(&self, index: usize) -> usize {
+        self.rows.as_ref().map_or(index, |rows| rows[index] as usize)
+    }
+
+    fn range(&self, index: usize) -> std::ops::Range<usize> {
+        let (row, size) = (self.row(index), self.example_len());
+        row * size..(row + 1) * size
     }
 
     /// A permutation of all examples whose every prefix holds each class in its overall share, to within
@@ -343,7 +358,10 @@ impl Dataset {
     /// [`DataError`] unless these are labelled one-channel bytes with at most 256 classes and the folder
     /// can be written.
     pub fn write_idx(&self, folder: &Path, stem: &str) -> Result<(), DataError> {
-        let (&[1, height, width], Examples::U8(values)) = (self.example_shape(), &self.shared.examples) else {
+        let Column { shape, values: Values::Scaled { examples: Examples::U8(values), .. }, .. } = self.first() else {
+            return Err(DataError::malformed(folder, "only bytes can be written as IDX"));
+        };
+        let &[1, height, width] = shape.as_slice() else {
             return Err(DataError::malformed(folder, "only one-channel images of bytes can be written as IDX"));
         };
         let byte = |&l: &u32| u8::try_from(l).map_err(|_large| DataError::malformed(folder, "a label exceeds 255"));
@@ -357,22 +375,19 @@ impl Dataset {
 
     /// A hash of stored values, shape, preprocessing and labels: equal for equal data on every machine.
     pub fn fingerprint(&self) -> u64 {
-        let shared = &*self.shared;
-        let rows: Vec<u64> = (0..self.len())
-            .into_par_iter()
-            .map(|i| match &shared.examples {
-                Examples::U8(values) => hash(&values[self.range(i)]),
-                Examples::F32(values) => hash(bytemuck::cast_slice(&values[self.range(i)])),
-            })
-            .collect();
-        let affine = shared.affine.iter().flat_map(|a| [a.factor.to_bits(), a.offset.to_bits()]);
-        let shape = shared.example_shape.iter().map(|&d| d as u64);
-        let labels = self.labels().unwrap_or_default().iter().map(|&l| u64::from(l));
-        rows.into_iter().chain(shape).chain(affine).chain(labels).fold(self.len() as u64, mix)
+        let columns = &self.shared.columns;
+        let hash_row = |index: usize| {
+            let row = self.row(index);
+            columns[1..].iter().fold(columns[0].hash(row), |state, column| mix(state, column.hash(row)))
+        };
+        let rows: Vec<u64> = (0..self.len()).into_par_iter().map(hash_row).collect();
+        let state = rows.into_iter().fold(self.len() as u64, mix);
+        let state = columns.iter().fold(state, |state, column| column.hash_of_kind(state));
+        self.labels().unwrap_or_default().iter().map(|&l| u64::from(l)).fold(state, mix)
     }
 }
 
-const fn mix(state: u64, word: u64) -> u64 {
+pub(super) const fn mix(state: u64, word: u64) -> u64 {
     // The finalizer of SplitMix64 over a running state.
     let mut z = (state ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -380,7 +395,7 @@ const fn mix(state: u64, word: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn hash(bytes: &[u8]) -> u64 {
+pub(super) fn hash(bytes: &[u8]) -> u64 {
     let (words, tail) = bytes.as_chunks::<8>();
     let state = words.iter().fold(bytes.len() as u64, |state, &word| mix(state, u64::from_le_bytes(word)));
     tail.iter().fold(state, |state, &byte| mix(state, u64::from(byte)))
@@ -390,7 +405,6 @@ fn hash(bytes: &[u8]) -> u64 {
 mod tests {
     use super::super::{Layout, npz};
     use super::*;
-    use crate::model::DType;
 
     fn folder() -> tempfile::TempDir {
         tempfile::tempdir().unwrap()

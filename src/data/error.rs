@@ -1,4 +1,3 @@
-use crate::model::DType;
 use std::path::{Path, PathBuf};
 
 /// Why examples could not be read or written.
@@ -25,7 +24,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// The file is of no kind that examples are read from.
-    #[error("this is no data that can be read (npz, IDX, CIFAR, CSV or a folder of images): {}", path.display())]
+    #[error("this is no data that can be read (npz, IDX, CIFAR, CSV, JSON lines or a folder of images): {}", path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
@@ -92,18 +91,6 @@ pub enum DataError {
     #[error("the data has no labels: {}", path.display())]
     NoLabels {
         /// The file with the examples.
-        path: PathBuf,
-    },
-    /// An element type that examples or labels cannot have.
-    #[error("`{entry}` must be {expected}, not {actual}: {}", path.display())]
-    WrongDType {
-        /// Entry of the file.
-        entry: &'static str,
-        /// Element types that would do.
-        expected: &'static str,
-        /// Element type found.
-        actual: DType,
-        /// The file.
         path: PathBuf,
     },
     /// A named array is missing.

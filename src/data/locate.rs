@@ -8,6 +8,7 @@ pub(super) enum Source {
     Npz(PathBuf),
     Idx { images: PathBuf, labels: Option<PathBuf> },
     Csv(PathBuf),
+    Tokens(PathBuf),
     Cifar(cifar::Files),
     Images(images::Listing),
 }
@@ -17,12 +18,17 @@ pub(super) fn file(path: &Path) -> Result<Source, DataError> {
     let mut start = Vec::new();
     let file = std::fs::File::open(path).map_err(DataError::io("open", path))?;
     file.take(4).read_to_end(&mut start).map_err(DataError::io("read", path))?;
+    let named = |extensions: &[&str]| {
+        path.extension().is_some_and(|found| extensions.iter().any(|e| found.eq_ignore_ascii_case(e)))
+    };
     if start.starts_with(b"PK") {
         Ok(Source::Npz(path.to_owned()))
     } else if idx::is_idx(&start) {
         Ok(Source::Idx { images: path.to_owned(), labels: labels_beside(path) })
-    } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv")) {
+    } else if named(&["csv"]) {
         Ok(Source::Csv(path.to_owned()))
+    } else if named(&["jsonl", "ndjson"]) {
+        Ok(Source::Tokens(path.to_owned()))
     } else {
         Err(DataError::UnknownFormat { path: path.to_owned() })
     }
@@ -62,6 +68,9 @@ pub(super) fn in_folder(folder: &Path, split: Split) -> Result<Source, DataError
     }
     if let Some(table) = fits(".csv") {
         return Ok(Source::Csv(table));
+    }
+    if let Some(lists) = fits(".jsonl") {
+        return Ok(Source::Tokens(lists));
     }
     if let Some(listing) = images_of(folder, split, &names)? {
         return Ok(Source::Images(listing));

@@ -1,11 +1,15 @@
 //! Files to labelled examples.
 //!
-//! A [`Dataset`] keeps its examples as the file has them (u8 or f32) and turns the ones that are asked
-//! for into a batch of f32 values, preprocessed as `dataset.toml` says. Everything is checked when the
-//! data is opened, so that a batch can no longer fail.
+//! A [`Dataset`] keeps its examples as the file has them. A [`Feed`] matches them with the inputs of a graph
+//! and turns the ones that are asked for into a batch: images preprocessed as `dataset.toml` says, arrays by
+//! name in the element types that the graph takes.
 //!
 //! # Where data comes from
-//! - an `.npz` with `x` (f32 or u8, examples first) and `y` (integers);
+//! - an `.npz` with an array for each input of the graph, of its name, examples first; or with `x` (f32 or u8
+//!   if it is to be preprocessed) for the one input. Labels are integers under `y` or `labels`;
+//! - `.jsonl` or `.ndjson`: one object a line with lists of integers, such as `input_ids`, and perhaps a
+//!   `label`; lists are filled up to the longest of a batch, and `attention_mask` says how far they went
+//!   where the lines do not;
 //! - a folder with IDX files, plain or gzipped, named as MNIST names them: `train-*`, `t10k-*` or
 //!   `test-*`, `calibration-*`; or with `train.npz`, `test.npz`, `calibration.npz`;
 //! - one IDX images file, with its labels beside it;
@@ -36,15 +40,22 @@
 //! # CSV only
 //! shape = [1, 28, 28]
 //! label_column = "digit"
+//!
+//! # JSON lines only
+//! padding = 0
 //! ```
-//! Without `scale`, u8 examples are divided by 255 and f32 examples are taken as they are.
+//! Scale, mean, std and layout are for `x`, IDX, CIFAR, CSV and images; arrays that carry the name of an input
+//! are fed as they are. Without `scale`, u8 examples are divided by 255 and f32 examples are taken as they are.
 
 mod cifar;
+mod column;
 mod dataset;
 mod error;
+mod feed;
 pub mod idx;
 mod images;
 mod locate;
+mod named;
 pub mod npy;
 pub mod npz;
 mod open;
@@ -52,9 +63,11 @@ mod order;
 mod picture;
 mod preprocess;
 mod table;
+mod tokens;
 
 pub use dataset::{Dataset, Examples, Split};
 pub use error::DataError;
+pub use feed::{Batch, Feed, FeedError, Mask};
 pub use picture::Picture;
 pub use preprocess::{Channels, Extent, Filter, Layout, Preprocess};
 

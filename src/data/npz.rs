@@ -1,6 +1,7 @@
 //! NumPy's `.npz` format: a zip of `.npy` files.
 
-use super::{DataError, npy};
+use super::DataError;
+use super::npy::{self, NpyError};
 use crate::model::Tensor;
 use bytes::Bytes;
 use indexmap::IndexMap;
@@ -55,6 +56,24 @@ impl<'a> Npz<'a> {
     /// [`DataError`] if there is none of that name or it cannot be decoded.
     pub fn read(&mut self, name: &str) -> Result<Tensor, DataError> {
         let path = self.path;
+        self.decode(name)?.map_err(|e| DataError::malformed(path, format!("the array `{name}` {e}")))
+    }
+
+    /// As [`Npz::read`], but none for text, records and other elements that are no numbers.
+    ///
+    /// # Errors
+    /// As [`Npz::read`].
+    pub fn read_numbers(&mut self, name: &str) -> Result<Option<Tensor>, DataError> {
+        let path = self.path;
+        match self.decode(name)? {
+            Ok(array) => Ok(Some(array)),
+            Err(NpyError::DType(_)) => Ok(None),
+            Err(e) => Err(DataError::malformed(path, format!("the array `{name}` {e}"))),
+        }
+    }
+
+    fn decode(&mut self, name: &str) -> Result<Result<Tensor, NpyError>, DataError> {
+        let path = self.path;
         let entry_name = format!("{name}.npy");
         if self.archive.index_for_name(&entry_name).is_none() {
             return Err(DataError::MissingEntry { entry: name.to_owned(), path: path.to_owned() });
@@ -67,7 +86,7 @@ impl<'a> Npz<'a> {
         }
         let mut bytes = Vec::with_capacity(announced.min(stored.saturating_mul(4)) as usize);
         entry.by_ref().take(announced).read_to_end(&mut bytes).map_err(DataError::io("unpack", path))?;
-        npy::decode(&Bytes::from(bytes)).map_err(|e| DataError::malformed(path, format!("the array `{name}` {e}")))
+        Ok(npy::decode(&Bytes::from(bytes)))
     }
 }
 

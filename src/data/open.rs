@@ -1,11 +1,10 @@
 //! From decoded files to a checked [`Dataset`].
 
+use super::column::{Column, ONLY, Values};
 use super::dataset::Shared;
 use super::idx::IdxArray;
-use super::npz::Npz;
 use super::preprocess::{Layout, Preprocess};
 use super::{DataError, Dataset, Examples, Split};
-use crate::model::{DType, Tensor};
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -45,47 +44,6 @@ pub(super) fn from_idx(
     assemble(Examples::U8(images.data), &images.shape, labels, (preprocess, toml), split, path)
 }
 
-/// Opens the arrays `x` and `y`.
-pub(super) fn npz(path: &Path, preprocess: (Preprocess, &Path), split: Split) -> Result<Dataset, DataError> {
-    let mut npz = Npz::open(path)?;
-    let x = npz.read("x")?;
-    let examples = match x.dtype() {
-        DType::U8 => Examples::U8(x.bytes().to_vec()),
-        DType::F32 | DType::F16 | DType::F64 => Examples::F32(x.to_f32().into_owned()),
-        actual => {
-            return Err(DataError::WrongDType {
-                entry: "x",
-                expected: "f32 or u8 (f16 and f64 are converted)",
-                actual,
-                path: path.to_owned(),
-            });
-        }
-    };
-    let labels = if npz.names().iter().any(|n| n == "y") {
-        let y = npz.read("y")?;
-        if !(matches!(y.shape(), [_] | [_, 1])) {
-            return Err(DataError::malformed(
-                path,
-                format!("`y` must have one axis, but its shape is {:?}", y.shape()),
-            ));
-        }
-        Some((integers(&y, path)?, path))
-    } else {
-        None
-    };
-    assemble(examples, x.shape(), labels, preprocess, split, path)
-}
-
-fn integers(y: &Tensor, path: &Path) -> Result<Vec<i64>, DataError> {
-    if y.dtype().is_float() {
-        let values = y.to_f32();
-        if let Some(v) = values.iter().find(|v| v.fract() != 0.0 || !v.is_finite()) {
-            return Err(DataError::malformed(path, format!("`y` holds {v}, which is not a class number")));
-        }
-    }
-    Ok(y.to_i64())
-}
-
 /// Checks everything and puts axes into NCHW order.
 pub(super) fn assemble(
     examples: Examples,
@@ -95,6 +53,17 @@ pub(super) fn assemble(
     split: Split,
     path: &Path,
 ) -> Result<Dataset, DataError> {
+    let column = scaled_column(examples, shape, (&preprocess, toml), path)?;
+    of_columns(vec![column], labels, preprocess, split, path)
+}
+
+/// Examples that are preprocessed, for the one input.
+pub(super) fn scaled_column(
+    examples: Examples,
+    shape: &[usize],
+    (preprocess, toml): (&Preprocess, &Path),
+    path: &Path,
+) -> Result<Column, DataError> {
     let &[count, ref stored_shape @ ..] = shape else {
         return Err(DataError::malformed(path, "the examples have no axes"));
     };
@@ -106,27 +75,35 @@ pub(super) fn assemble(
         return Err(DataError::malformed(path, format!("{count} examples of shape {stored_shape:?} cannot be used")));
     }
     let bad_toml = |problem: String| DataError::Preprocess { problem, path: toml.to_owned() };
-    let (examples, example_shape) = to_nchw(examples, stored_shape, preprocess.layout).map_err(bad_toml)?;
-    let example_len = example_shape.iter().product();
+    let (examples, shape) = to_nchw(examples, stored_shape, preprocess.layout).map_err(bad_toml)?;
+    let len = shape.iter().product();
     if let Examples::F32(values) = &examples {
-        check_finite(values, example_len, path)?;
+        check_finite(values, len, path)?;
     }
+    let channels = if shape.len() == 3 { shape[0] } else { 1 };
+    let default_scale = if matches!(examples, Examples::U8(_)) { 1.0 / 255.0 } else { 1.0 };
+    let affine = preprocess.affine(channels, default_scale).map_err(bad_toml)?;
+    let tables = affine.iter().map(|a| std::array::from_fn(|byte| a.apply(byte as f64))).collect();
+    Ok(Column { name: ONLY.to_owned(), shape, len, values: Values::Scaled { examples, affine, tables } })
+}
+
+/// Joins arrays of the same number of examples with their labels.
+pub(super) fn of_columns(
+    columns: Vec<Column>,
+    labels: Option<(Vec<i64>, &Path)>,
+    preprocess: Preprocess,
+    split: Split,
+    path: &Path,
+) -> Result<Dataset, DataError> {
+    let count = columns.first().map_or(0, Column::count);
     let labels = match labels {
         Some((labels, file)) => Some(check_labels(&labels, count, preprocess.labels.len(), file)?),
         None => None,
     };
     let highest = labels.iter().flatten().max().map_or(0, |&l| l as usize + 1);
-    let channels = if example_shape.len() == 3 { example_shape[0] } else { 1 };
-    let default_scale = if matches!(examples, Examples::U8(_)) { 1.0 / 255.0 } else { 1.0 };
-    let affine = preprocess.affine(channels, default_scale).map_err(bad_toml)?;
-    let tables = affine.iter().map(|a| std::array::from_fn(|byte| a.apply(byte as f64))).collect();
     let stem = || path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
     let shared = Shared {
-        examples,
-        example_shape,
-        example_len,
-        affine,
-        tables,
+        columns,
         class_count: if preprocess.labels.is_empty() { highest } else { preprocess.labels.len() },
         class_names: preprocess.labels,
         name: preprocess.name.unwrap_or_else(stem),
@@ -192,6 +169,7 @@ fn check_labels(labels: &[i64], examples: usize, named: usize, path: &Path) -> R
 mod tests {
     use super::super::npz;
     use super::*;
+    use crate::model::Tensor;
     use std::path::PathBuf;
 
     fn folder() -> tempfile::TempDir {
@@ -263,9 +241,7 @@ mod tests {
         let folder = folder();
         let path = write_npz(&folder, &[("x", floats(&[0, 1, 1, 1], &[]))]);
         assert!(Dataset::open(&path, Split::Test).unwrap_err().to_string().starts_with("0 examples of shape"));
-        let path = write_npz(&folder, &[("x", Tensor::from_i64(vec![1], &[0]).unwrap())]);
-        assert!(matches!(Dataset::open(&path, Split::Test), Err(DataError::WrongDType { entry: "x", .. })));
-        let path = write_npz(&folder, &[("images", floats(&[1], &[0.0]))]);
+        let path = write_npz(&folder, &[("y", Tensor::from_i64(vec![1], &[0]).unwrap())]);
         assert!(matches!(Dataset::open(&path, Split::Test), Err(DataError::MissingEntry { .. })));
         std::fs::write(&path, "hello").unwrap();
         assert!(matches!(Dataset::open(&path, Split::Test), Err(DataError::UnknownFormat { .. })));

@@ -1,5 +1,7 @@
 use super::Dataset;
+use super::column::{Column, Values};
 use super::dataset::Examples;
+use crate::model::DType;
 
 /// One example as an image, for people to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,21 +22,22 @@ impl Dataset {
     /// # Panics
     /// If `index` is not below [`Dataset::len`].
     pub fn picture(&self, index: usize, side: usize) -> Option<Picture> {
-        let &[channels @ (1 | 3), height, width] = self.example_shape() else { return None };
-        let range = self.range(index);
-        let byte: Box<dyn Fn(usize) -> u8> = match self.examples() {
-            Examples::U8(values) => {
-                let values = &values[range];
+        let image =
+            |c: &&Column| matches!(c.shape[..], [1 | 3, _, _]) && (c.dtype().is_float() || c.dtype() == DType::U8);
+        let column = self.columns().iter().find(image)?;
+        let &[channels, height, width] = &column.shape[..] else { return None };
+        let row = self.row(index);
+        let byte: Box<dyn Fn(usize) -> u8> =
+            if let Values::Scaled { examples: Examples::U8(values), .. } = &column.values {
+                let values = &values[row * column.len..(row + 1) * column.len];
                 Box::new(|at| values[at])
-            }
-            Examples::F32(values) => {
-                let values = &values[range];
+            } else {
+                let values = column.stored(&[row], None)?.to_f32().into_owned();
                 let low = values.iter().copied().fold(f32::INFINITY, f32::min);
                 let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let scale = 255.0 / (high - low).max(f32::MIN_POSITIVE);
                 Box::new(move |at| ((values[at] - low) * scale).round() as u8)
-            }
-        };
+            };
         let step = height.max(width).div_ceil(side.max(1)).max(1);
         let (rows, columns) = (height.div_ceil(step), width.div_ceil(step));
         let plane = height * width;
@@ -49,17 +52,19 @@ impl Dataset {
     /// What the smallest and the largest stored value become, over all channels: of bytes 0 and 255, of
     /// floats 0 and 1.
     pub fn input_range(&self) -> (f32, f32) {
-        let largest = match self.examples() {
-            Examples::U8(_) => 255.0,
-            Examples::F32(_) => 1.0,
-        };
+        let largest = if self.is_bytes() { 255.0 } else { 1.0 };
         let ends = self.affine().iter().flat_map(|a| [a.apply(0.0), a.apply(largest)]);
         ends.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
     }
 
+    /// Whether the first array is turned into network inputs by scale, mean and std.
+    pub fn is_preprocessed(&self) -> bool {
+        matches!(self.columns()[0].values, Values::Scaled { .. })
+    }
+
     /// Whether examples are stored as bytes.
     pub fn is_bytes(&self) -> bool {
-        matches!(self.examples(), Examples::U8(_))
+        matches!(self.columns()[0].values, Values::Scaled { examples: Examples::U8(_), .. })
     }
 }
 

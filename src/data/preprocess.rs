@@ -83,6 +83,8 @@ pub struct Preprocess {
     pub shape: Vec<usize>,
     /// CSV: name of the column with the class.
     pub label_column: Option<String>,
+    /// JSON lines: the token that short lists are filled up with.
+    pub padding: i64,
 }
 
 /// `value = stored * factor + offset` of one channel.
@@ -118,6 +120,18 @@ impl Preprocess {
             let problem = e.message().lines().next().unwrap_or("it is not TOML").to_owned();
             DataError::Preprocess { problem, path: path.to_owned() }
         })
+    }
+
+    /// The first key that says how stored values become inputs, if any does; arrays that carry the name of an
+    /// input are fed as they are.
+    pub(super) fn first_of_values(&self) -> Option<&'static str> {
+        let given = [
+            (self.layout != Layout::Nchw, "layout"),
+            (self.scale.is_some(), "scale"),
+            (!self.mean.is_empty(), "mean"),
+            (!self.std.is_empty(), "std"),
+        ];
+        given.into_iter().find_map(|(given, key)| given.then_some(key))
     }
 
     /// One affine map per channel.

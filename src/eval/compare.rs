@@ -1,9 +1,8 @@
-use super::logits::argmax;
+use super::differences::Differences;
 use super::{EvalError, EvalOptions, Runner};
-use crate::data::Dataset;
-use crate::model::{DType, Dim, Model, Tensor, Value};
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
+use crate::data::{Batch, Dataset, Feed};
+use crate::exec::ExampleInputs;
+use crate::model::{Model, Sizes};
 use serde::Serialize;
 use std::ops::ControlFlow;
 
@@ -17,12 +16,18 @@ pub struct Agreement {
     pub max_abs_diff: f64,
     /// `max_abs_diff` over the largest magnitude in the reference outputs.
     pub max_rel_diff: f64,
-    /// Rows of scores compared; 0 if the first output is none, such as a map of pixels.
+    /// Rows of scores compared, one for each example or token; 0 if the first output is none, such as a map of
+    /// pixels.
     pub rows: usize,
     /// Share of rows of the first output whose highest score is at the same place; 1 without rows.
     pub argmax_agreement: f64,
-    /// Cosine of the angle between all outputs of the two, 1 where both are zero.
+    /// Cosine of the angle between all that the two put out for one example, 1 where both are zero; the mean
+    /// over the examples.
     pub cosine: f64,
+    /// The same of the example where it is least.
+    pub least_cosine: f64,
+    /// Tokens that the data's `attention_mask` leaves out of every figure but `n`.
+    pub masked: usize,
 }
 
 /// The inputs that two models are compared on.
@@ -35,11 +40,13 @@ pub enum Probe<'a> {
         /// At most this many.
         limit: usize,
     },
-    /// Uniform values in -1..1 of the declared input shapes, for when there is no data.
+    /// Made-up inputs that the graph can take, for when there is no data; see [`ExampleInputs`].
     Random {
         /// Whose graph inputs to fill.
         model: &'a Model,
-        /// Examples along the batch axis, where it is open.
+        /// Their sizes where the file leaves them open.
+        sizes: &'a Sizes,
+        /// Examples in all; more where the graph takes a fixed number at once that does not divide them.
         examples: usize,
         /// Seed of the values.
         seed: u64,
@@ -71,149 +78,44 @@ pub fn compare_observed<R: Runner + ?Sized>(
     options: &EvalOptions,
     observe: &mut dyn FnMut(&Agreement, usize) -> ControlFlow<()>,
 ) -> Result<Agreement, EvalError> {
-    let mut sums = Sums::default();
-    let mut tell = |sums: &Sums, total| match observe(&sums.finish(), total) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(EvalError::Cancelled),
+    let mut found = Differences::default();
+    let mut compare = |batch: &Batch, total| {
+        let (a, b) = (reference.run(&batch.inputs)?, other.run(&batch.inputs)?);
+        found.add(&a, &b, batch)?;
+        match observe(&found.finish(), total) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(EvalError::Cancelled),
+        }
     };
     match probe {
         Probe::Data { data, limit } => {
+            let feed = Feed::new(data, reference.inputs())?;
             let mut order = data.stratified_order(0);
             order.truncate(*limit);
-            for indices in order.chunks(options.batch.max(1)) {
-                sums.add(reference, other, &[data.batch(indices)], indices.len())?;
-                tell(&sums, order.len())?;
+            for indices in order.chunks(feed.rows(options.batch)) {
+                compare(&feed.batch(indices)?, order.len())?;
             }
         }
-        Probe::Random { model, examples, seed } => {
-            let inputs = graph_inputs(model);
-            let mut rng = StdRng::seed_from_u64(*seed);
-            let mut left = *examples;
-            while left > 0 {
-                let n = left.min(options.batch.max(1));
-                let tensors = inputs.iter().map(|v| random_input(v, n, &mut rng)).collect::<Result<Vec<_>, _>>()?;
-                sums.add(reference, other, &tensors, n)?;
-                left -= n;
-                tell(&sums, *examples)?;
-            }
-        }
-    }
-    Ok(sums.finish())
-}
-
-#[derive(Default)]
-struct Sums {
-    n: usize,
-    max_abs_diff: f64,
-    largest: f64,
-    rows: usize,
-    agreeing: usize,
-    dot: f64,
-    squares: [f64; 2],
-}
-
-impl Sums {
-    fn add<R: Runner + ?Sized>(
-        &mut self,
-        reference: &R,
-        other: &R,
-        inputs: &[Tensor],
-        n: usize,
-    ) -> Result<(), EvalError> {
-        let (a, b) = (reference.run(inputs)?, other.run(inputs)?);
-        self.n += n;
-        if a.len() != b.len() {
-            return Err(EvalError::Incomparable(vec![a.len()], vec![b.len()]));
-        }
-        for (index, (a, b)) in a.iter().zip(&b).enumerate() {
-            if a.shape() != b.shape() {
-                return Err(EvalError::Incomparable(a.shape().to_vec(), b.shape().to_vec()));
-            }
-            let (x, y) = (a.to_f32(), b.to_f32());
-            self.add_values(&x, &y);
-            if let (0, Some(width)) = (index, row_of_scores(a.shape())) {
-                let rows = x.chunks_exact(width).zip(y.chunks_exact(width));
-                self.rows += rows.len();
-                self.agreeing += rows.filter(|(x, y)| argmax(x) == argmax(y)).count();
-            }
-        }
-        Ok(())
-    }
-
-    fn add_values(&mut self, x: &[f32], y: &[f32]) {
-        for (&x, &y) in x.iter().zip(y) {
-            let same = x.to_bits() == y.to_bits() || x == y || (x.is_nan() && y.is_nan());
-            let (x, y) = (f64::from(x), f64::from(y));
-            let difference = if same { 0.0 } else { (x - y).abs() };
-            self.max_abs_diff = self.max_abs_diff.max(if difference.is_nan() { f64::INFINITY } else { difference });
-            if x.is_finite() && y.is_finite() {
-                self.largest = self.largest.max(x.abs());
-                self.dot += x * y;
-                self.squares[0] += x * x;
-                self.squares[1] += y * y;
+        Probe::Random { model, sizes, examples, seed } => {
+            let mut source = ExampleInputs::new(model, sizes, *seed);
+            let rows = source.rows(options.batch);
+            let fixed = source.rows(1) == rows;
+            let total = if fixed { examples.next_multiple_of(rows) } else { *examples };
+            let mut done = 0;
+            while done < total {
+                let rows = rows.min(total - done);
+                compare(&Batch { inputs: source.batch(rows)?, examples: rows, rows, mask: None }, total)?;
+                done += rows;
             }
         }
     }
-
-    fn finish(&self) -> Agreement {
-        let norm = (self.squares[0] * self.squares[1]).sqrt();
-        Agreement {
-            n: self.n,
-            max_abs_diff: self.max_abs_diff,
-            max_rel_diff: if self.max_abs_diff == 0.0 { 0.0 } else { self.max_abs_diff / self.largest },
-            rows: self.rows,
-            argmax_agreement: if self.rows == 0 { 1.0 } else { self.agreeing as f64 / self.rows as f64 },
-            cosine: match (norm > 0.0, self.squares == [0.0; 2]) {
-                (true, _) => (self.dot / norm).clamp(-1.0, 1.0),
-                (false, both_zero) => f64::from(u8::from(both_zero)),
-            },
-        }
-    }
-}
-
-/// Scores per example, if the shape is [n, scores] or the same with trailing axes of extent 1.
-fn row_of_scores(shape: &[usize]) -> Option<usize> {
-    match shape {
-        [_, scores, rest @ ..] if *scores > 1 && rest.iter().all(|&d| d == 1) => Some(*scores),
-        _ => None,
-    }
-}
-
-/// Largest random input, in values; a declared shape beyond it is not worth a proof.
-const MAX_RANDOM_VALUES: usize = 1 << 28;
-
-fn graph_inputs(model: &Model) -> Vec<&Value> {
-    model.graph.as_ref().map_or_else(Vec::new, |g| g.inputs.iter().map(|&id| g.value(id)).collect())
-}
-
-fn random_input(value: &Value, n: usize, rng: &mut StdRng) -> Result<Tensor, EvalError> {
-    let shape = value.fact.shape.as_deref();
-    let refused = |problem| EvalError::NoRandomInput {
-        input: value.name.clone(),
-        shape: shape.map_or_else(|| "unknown".to_owned(), shape_text),
-        problem,
-    };
-    if value.fact.dtype.is_some_and(|d| d != DType::F32) {
-        return Err(refused("it does not take f32"));
-    }
-    let extents: Option<Vec<usize>> = shape.and_then(|s| {
-        s.iter().enumerate().map(|(i, d)| if i == 0 { d.known().or(Some(n)) } else { d.known() }).collect()
-    });
-    let extents = extents.ok_or_else(|| refused("its extents are not fixed"))?;
-    let count = extents.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&c| c <= MAX_RANDOM_VALUES);
-    let count = count.ok_or_else(|| refused("it is too large"))?;
-    let values = (0..count).map(|_| rng.random_range(-1.0..1.0)).collect();
-    Tensor::from_f32(extents, values).map_err(|_too_large| refused("it is too large"))
-}
-
-fn shape_text(shape: &[Dim]) -> String {
-    shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("\u{d7}")
+    Ok(found.finish())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::GraphBuilder;
+    use crate::model::{Dim, GraphBuilder, Tensor};
 
     fn tiny(shape: Vec<Dim>) -> Model {
         let mut b = GraphBuilder::new("tiny");
@@ -226,7 +128,7 @@ mod tests {
     type Function = dyn Fn(&[Tensor]) -> Result<Vec<Tensor>, EvalError> + Sync;
 
     fn compared(reference: &Function, other: &Function, model: &Model) -> Result<Agreement, EvalError> {
-        let probe = Probe::Random { model, examples: 5, seed: 1 };
+        let probe = Probe::Random { model, sizes: &Sizes::default(), examples: 5, seed: 1 };
         compare(&reference, &other, &probe, &EvalOptions { batch: 2, ..EvalOptions::default() })
     }
 
@@ -260,6 +162,13 @@ mod tests {
         let nan = mapped(|_| f32::NAN);
         assert_eq!(compared(&*nan, &*nan, &model).unwrap().max_abs_diff, 0.0);
         assert_eq!(compared(&*mapped(|v| v), &*nan, &model).unwrap().max_abs_diff, f64::INFINITY);
+    }
+
+    #[test]
+    fn a_graph_of_a_fixed_batch_gets_whole_batches() {
+        let model = tiny(vec![4.into(), 3.into()]);
+        let same = mapped(|v| v);
+        assert_eq!(compared(&*same, &*same, &model).unwrap().n, 8);
     }
 
     #[test]

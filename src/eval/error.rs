@@ -1,3 +1,6 @@
+use crate::data::FeedError;
+use crate::exec::ExampleError;
+
 /// Why a model could not be measured.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
@@ -20,16 +23,12 @@ pub enum EvalError {
     /// Scores are expected as one row per example.
     #[error("the model's first output has shape {0:?}, which is not one row of scores per example")]
     OutputShape(Vec<usize>),
+    /// The data cannot be fed to the model.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
     /// Random inputs need fixed shapes.
-    #[error("no random input can be made for `{input}` of shape {shape}: {problem}")]
-    NoRandomInput {
-        /// Name of the input.
-        input: String,
-        /// Declared shape.
-        shape: String,
-        /// What is missing.
-        problem: &'static str,
-    },
+    #[error(transparent)]
+    NoRandomInput(#[from] ExampleError),
     /// The two models do not give comparable outputs.
     #[error("the outputs differ in shape: {0:?} and {1:?}")]
     Incomparable(Vec<usize>, Vec<usize>),

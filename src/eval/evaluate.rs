@@ -1,6 +1,6 @@
 use super::logits::rank;
 use super::{ClassAccuracy, EvalError, EvalOptions, Evaluation, Runner};
-use crate::data::Dataset;
+use crate::data::{Dataset, Feed};
 use crate::model::Tensor;
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -27,12 +27,14 @@ pub fn evaluate(
     if data.is_empty() {
         return Err(EvalError::NoExamples);
     }
+    let feed = Feed::new(data, runner.inputs())?;
     let mut order = data.stratified_order(ORDER_SEED);
     order.truncate(options.limit.unwrap_or(usize::MAX));
     let mut result = Evaluation { total: order.len(), ..Evaluation::default() };
-    for indices in order.chunks(options.batch.max(1)) {
-        let outputs = runner.run(&[data.batch(indices)])?;
-        let scores = Scores::of(outputs.first(), indices.len())?;
+    for indices in order.chunks(feed.rows(options.batch)) {
+        let batch = feed.batch(indices)?;
+        let outputs = runner.run(&batch.inputs)?;
+        let scores = Scores::of(outputs.first(), batch.rows)?;
         if result.per_class.is_empty() {
             result.per_class = classes(data, scores.classes);
         }

@@ -4,6 +4,7 @@
 //! numbers in the window, on the command line, and on any number of threads.
 
 mod compare;
+mod differences;
 mod error;
 mod evaluate;
 mod evaluation;
@@ -16,5 +17,5 @@ pub use error::EvalError;
 pub use evaluate::evaluate;
 pub use evaluation::{ClassAccuracy, Evaluation, wilson};
 pub use logits::OutputKind;
-pub use options::EvalOptions;
+pub use options::{EvalOptions, gives_scores, sizes_of};
 pub use runner::Runner;

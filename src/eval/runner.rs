@@ -1,6 +1,6 @@
 use super::EvalError;
 use crate::exec::Bound;
-use crate::model::Tensor;
+use crate::model::{Tensor, Value};
 
 /// Something that turns inputs into outputs: a bound program, or a function in its place.
 pub trait Runner: Sync {
@@ -9,6 +9,11 @@ pub trait Runner: Sync {
     /// # Errors
     /// [`EvalError::Run`] with the engine's own sentence.
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EvalError>;
+
+    /// What it takes; empty for a function that takes data as it comes.
+    fn inputs(&self) -> &[Value] {
+        &[]
+    }
 }
 
 impl<F: Fn(&[Tensor]) -> Result<Vec<Tensor>, EvalError> + Sync> Runner for F {
@@ -20,5 +25,9 @@ impl<F: Fn(&[Tensor]) -> Result<Vec<Tensor>, EvalError> + Sync> Runner for F {
 impl Runner for Bound {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EvalError> {
         Self::run(self, inputs).map_err(|error| EvalError::Run(Box::new(error)))
+    }
+
+    fn inputs(&self) -> &[Value] {
+        self.program().inputs()
     }
 }

@@ -27,9 +27,10 @@ pub fn from_candle(tensor: &CandleTensor, dtype: DType) -> Result<Tensor, ExecEr
     })
 }
 
-fn integers_in_dtype(dtype: DType, shape: Vec<usize>, values: &[i64]) -> Result<Tensor, TensorError> {
+/// Integers in `dtype`, wrapped around; booleans are 0 and 1.
+pub fn integers_in_dtype(dtype: DType, shape: Vec<usize>, values: &[i64]) -> Result<Tensor, TensorError> {
     let size = match dtype {
-        DType::I8 | DType::U8 | DType::I2 | DType::U2 | DType::I4 | DType::U4 => 1,
+        DType::Bool | DType::I8 | DType::U8 | DType::I2 | DType::U2 | DType::I4 | DType::U4 => 1,
         DType::I16 | DType::U16 => 2,
         DType::I32 | DType::U32 => 4,
         DType::U64 => 8,

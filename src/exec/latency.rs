@@ -1,7 +1,7 @@
 //! Measured time of a bound program.
 
 use super::{Bound, ExecError};
-use crate::model::{Dim, Tensor};
+use crate::model::Tensor;
 use std::time::Instant;
 
 /// How often to measure.
@@ -55,31 +55,6 @@ pub struct Comparison {
     pub b: Latency,
     /// Median of the second over median of the first.
     pub ratio: f64,
-}
-
-/// Inputs for a measurement: every open extent is `batch`, floats are spread over -1..1, integers are 0.
-///
-/// # Errors
-/// [`ExecError::InputShape`] if the rank or type of an input is not known.
-pub fn example_inputs(bound: &Bound, batch: usize) -> Result<Vec<Tensor>, ExecError> {
-    let example = |port: &super::Port| {
-        let unknown = || ExecError::InputShape {
-            name: port.name.clone(),
-            expected: "a known rank and type".to_owned(),
-            actual: Vec::new(),
-        };
-        let shape = port.fact.shape.as_ref().ok_or_else(unknown)?;
-        let extents: Vec<usize> = shape.iter().map(|d: &Dim| d.known().unwrap_or(batch)).collect();
-        let dtype = port.fact.dtype.ok_or_else(unknown)?;
-        let len: usize = extents.iter().product();
-        if dtype.is_float() {
-            // A fixed sequence of low discrepancy: no run of zeros, no denormals, the same every time.
-            let values = (0..len).map(|i| ((i as f32 * 0.618_034).fract() - 0.5) * 2.0).collect();
-            return Ok(super::convert::in_dtype(dtype, extents, values)?);
-        }
-        Ok(Tensor::new(dtype, extents, vec![0u8; len * dtype.size()].into())?)
-    };
-    bound.program().inputs().iter().map(example).collect()
 }
 
 fn timed(bound: &Bound, inputs: &[Tensor]) -> Result<f64, ExecError> {
@@ -146,8 +121,8 @@ pub fn compare(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::Program;
-    use crate::model::{GraphBuilder, Model};
+    use crate::exec::{ExampleInputs, Program};
+    use crate::model::{Dim, GraphBuilder, Model, Sizes};
     use std::cell::Cell;
 
     fn tiny() -> (Model, Bound) {
@@ -170,8 +145,8 @@ mod tests {
 
     #[test]
     fn a_cancelled_measurement_stops_at_the_next_run() {
-        let (_, bound) = tiny();
-        let inputs = example_inputs(&bound, 1).unwrap();
+        let (model, bound) = tiny();
+        let inputs = ExampleInputs::new(&model, &Sizes::default(), 0).batch(1).unwrap();
         let asked = Cell::new(0);
         let cancelled = || {
             asked.set(asked.get() + 1);
@@ -183,8 +158,8 @@ mod tests {
 
     #[test]
     fn warm_up_runs_do_not_count() {
-        let (_, bound) = tiny();
-        let inputs = example_inputs(&bound, 4).unwrap();
+        let (model, bound) = tiny();
+        let inputs = ExampleInputs::new(&model, &Sizes::default(), 0).batch(4).unwrap();
         assert_eq!(inputs[0].shape(), [4, 3]);
         let latency = measure(&bound, &inputs, Repeats { warm_up: 2, measured: 5 }, &|| false).unwrap().unwrap();
         assert_eq!(latency.runs, 5);

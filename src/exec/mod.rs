@@ -21,12 +21,13 @@
 //! their node, the same in every run. Between machines, whose vector units
 //! and mathematical libraries differ, only closeness is promised.
 
+mod batching;
 mod body;
 mod bound;
 mod builder;
 mod convert;
 mod error;
-mod examples;
+mod example;
 mod fuse;
 pub mod kernels;
 pub mod latency;
@@ -38,7 +39,8 @@ mod train;
 
 pub use bound::Bound;
 pub use error::{ExecError, UnsupportedNode};
+pub use example::{ExampleError, ExampleInputs};
 pub use ops::{BatchNormMode, supported as supported_operators};
 pub use profile::StepTime;
-pub use program::{Port, Program};
+pub use program::Program;
 pub use train::{Gradients, Parameter, TrainProgram};

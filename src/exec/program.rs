@@ -1,22 +1,14 @@
+use super::batching::examples_together;
 use super::builder::{Folding, build_calls};
 use super::error::{ExecError, without_backtrace};
-use super::examples::examples_together;
+
 use super::fuse::{Step, fuse};
 use super::kernels::parallel;
 use super::ops::{BatchNormMode, Inputs, Operator, Pass};
 use super::padding::absorb_padding;
 use super::{Bound, convert};
-use crate::model::{DType, Fact, Model, Tensor, ValueId};
+use crate::model::{DType, Model, Tensor, Value, ValueId};
 use std::sync::Arc;
-
-/// A named input or output of a program.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
-    /// Name in the graph.
-    pub name: String,
-    /// What is known of it.
-    pub fact: Fact,
-}
 
 /// Where an operand comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +63,9 @@ impl Call {
 
 #[derive(Debug)]
 pub(super) struct Compiled {
-    pub inputs: Vec<Port>,
+    pub inputs: Vec<Value>,
     pub input_slots: Vec<usize>,
-    pub outputs: Vec<Port>,
+    pub outputs: Vec<Value>,
     pub output_sources: Vec<Source>,
     /// Element type of each output.
     pub output_types: Vec<DType>,
@@ -104,10 +96,7 @@ impl Program {
         parallel::keep_large_buffers();
         let mut parts = build_calls(model, graph, folding)?;
         absorb_padding(model, graph, &mut parts);
-        let port = |id: &ValueId| {
-            let value = graph.value(*id);
-            Port { name: value.name.clone(), fact: value.fact.clone() }
-        };
+        let port = |id: &ValueId| graph.value(*id).clone();
         let output_sources: Vec<Source> = graph.outputs.iter().map(|id| parts.sources[id.0 as usize]).collect();
         let type_of = |id: &ValueId| parts.types[id.0 as usize].unwrap_or(DType::F32);
         let steps = fuse(graph, &parts.constants, &parts.calls, &output_sources);
@@ -127,12 +116,12 @@ impl Program {
     }
 
     /// The graph's inputs, in order.
-    pub fn inputs(&self) -> &[Port] {
+    pub fn inputs(&self) -> &[Value] {
         &self.0.inputs
     }
 
     /// The graph's outputs, in order.
-    pub fn outputs(&self) -> &[Port] {
+    pub fn outputs(&self) -> &[Value] {
         &self.0.outputs
     }
 
@@ -158,7 +147,7 @@ impl Program {
         if inputs.len() != expected {
             return Err(ExecError::InputCount { expected, actual: inputs.len() });
         }
-        inputs.iter().zip(&self.0.inputs).try_for_each(|(tensor, port)| port.check_shape(tensor.dims()))
+        inputs.iter().zip(&self.0.inputs).try_for_each(|(tensor, port)| check_shape(port, tensor.dims()))
     }
 
     /// Fills a slot table with checked inputs.
@@ -177,36 +166,29 @@ impl Program {
     /// Checks and converts inputs.
     pub(super) fn convert(&self, inputs: &[Tensor]) -> Result<Vec<candle_core::Tensor>, ExecError> {
         for (tensor, port) in inputs.iter().zip(&self.0.inputs) {
-            port.check_type(tensor)?;
+            check_type(port, tensor)?;
         }
         Ok(inputs.iter().map(convert::to_candle).collect::<Result<_, _>>()?)
     }
 }
 
-impl Port {
-    fn check_type(&self, tensor: &Tensor) -> Result<(), ExecError> {
-        match self.fact.dtype {
-            Some(expected) if expected != tensor.dtype() => {
-                Err(ExecError::InputType { name: self.name.clone(), expected, actual: tensor.dtype() })
-            }
-            _ => Ok(()),
+fn check_type(port: &Value, tensor: &Tensor) -> Result<(), ExecError> {
+    match port.fact.dtype {
+        Some(expected) if expected != tensor.dtype() => {
+            Err(ExecError::InputType { name: port.name.clone(), expected, actual: tensor.dtype() })
         }
+        _ => Ok(()),
     }
+}
 
-    fn check_shape(&self, actual: &[usize]) -> Result<(), ExecError> {
-        let Some(shape) = &self.fact.shape else { return Ok(()) };
-        let fits =
-            shape.len() == actual.len() && shape.iter().zip(actual).all(|(d, a)| d.known().is_none_or(|d| d == *a));
-        if fits {
-            return Ok(());
-        }
-        let expected = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
-        Err(ExecError::InputShape {
-            name: self.name.clone(),
-            expected: format!("[{expected}]"),
-            actual: actual.to_vec(),
-        })
+fn check_shape(port: &Value, actual: &[usize]) -> Result<(), ExecError> {
+    let Some(shape) = &port.fact.shape else { return Ok(()) };
+    let fits = shape.len() == actual.len() && shape.iter().zip(actual).all(|(d, a)| d.known().is_none_or(|d| d == *a));
+    if fits {
+        return Ok(());
     }
+    let expected = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
+    Err(ExecError::InputShape { name: port.name.clone(), expected: format!("[{expected}]"), actual: actual.to_vec() })
 }
 
 /// The value of a constant.
@@ -230,8 +212,7 @@ impl Held {
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Given(a), Self::Given(b)) => {
-                let (x, y) = (a.bytes(), b.bytes());
-                a.dtype() == b.dtype() && a.shape() == b.shape() && x.as_ptr() == y.as_ptr() && x.len() == y.len()
+                a.dtype() == b.dtype() && a.shape() == b.shape() && a.data_address() == b.data_address()
             }
             (Self::Computed(a), Self::Computed(b)) => a.id() == b.id(),
             _ => false,

@@ -48,7 +48,11 @@ pub fn prove(
         (Ok(expected), Ok(actual)) => (expected, actual),
         (Err(reason), _) | (_, Err(reason)) => return Ok(Proof::BytesOnly(reason)),
     };
-    let agreement = match compare(&expected, &actual, probe, &EvalOptions::for_model(intended)) {
+    let options = match probe {
+        Probe::Data { data, .. } => EvalOptions::for_data(intended, data),
+        Probe::Random { sizes, .. } => EvalOptions::for_model(intended, sizes),
+    };
+    let agreement = match compare(&expected, &actual, probe, &options) {
         Ok(agreement) => agreement,
         // Random inputs are a stand-in; that none can be made is no fault of the file.
         Err(error) if matches!(probe, Probe::Random { .. }) => return Ok(Proof::BytesOnly(error.to_string())),
@@ -87,7 +91,7 @@ fn first_difference(intended: &Model, reopened: &Model) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Dim, GraphBuilder, Tensor};
+    use crate::model::{Dim, GraphBuilder, Sizes, Tensor};
 
     fn tiny(weight: f32) -> Model {
         let mut b = GraphBuilder::new("tiny");
@@ -114,7 +118,7 @@ mod tests {
     #[test]
     fn equal_models_run_equally_on_random_inputs() {
         let model = tiny(0.5);
-        let probe = Probe::Random { model: &model, examples: 8, seed: 0 };
+        let probe = Probe::Random { model: &model, sizes: &Sizes::default(), examples: 8, seed: 0 };
         let Proof::Ran(equality) = prove(&model, &model, Some(&probe), Path::new("out")).unwrap() else {
             panic!("a Gemm can be run");
         };
@@ -124,7 +128,7 @@ mod tests {
     #[test]
     fn weights_without_a_graph_are_proven_by_bytes_alone() {
         let model = Model { graph: None, ..tiny(0.5) };
-        let probe = Probe::Random { model: &model, examples: 8, seed: 0 };
+        let probe = Probe::Random { model: &model, sizes: &Sizes::default(), examples: 8, seed: 0 };
         assert!(matches!(prove(&model, &model, Some(&probe), Path::new("out")), Ok(Proof::BytesOnly(_))));
     }
 }

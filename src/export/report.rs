@@ -1,5 +1,5 @@
 use super::{Encoding, Equality, Proof, Sizes, TensorSizes, count_nonzeros, provenance};
-use crate::model::{Layer, Model, layer_macs};
+use crate::model::{Layer, Model, Sizes as InputSizes, layer_macs};
 use crate::prune::{Criterion, Granularity, Mask, Plan};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -67,8 +67,10 @@ pub struct ExportReport {
 
 impl ExportReport {
     /// Gathers the figures of a masked model; file sizes and the proof come from the caller.
+    ///
+    /// `sizes` are those of the inputs where the file leaves them open.
     pub(super) fn new(
-        masked: &Model,
+        (masked, sizes): (&Model, &InputSizes),
         layers: &[Layer],
         (plan, mask): (&Plan, &Mask),
         bytes: Sizes,
@@ -80,7 +82,9 @@ impl ExportReport {
         let reports: Vec<LayerReport> =
             layers.iter().zip(&nonzeros).map(|(layer, &n)| layer_report(masked, layer, plan, mask, n)).collect();
         let (weights, zeros) = reports.iter().fold((0, 0), |(w, z), r| (w + r.weights, z + r.zeros));
-        let macs: Option<Vec<u64>> = layers.iter().map(|l| layer_macs(masked, l)).collect();
+        let shaped = sizes.fix(masked);
+        let shaped = shaped.as_ref().unwrap_or(masked);
+        let macs: Option<Vec<u64>> = layers.iter().map(|l| layer_macs(shaped, l)).collect();
         let alive = |macs: &Vec<u64>| {
             let shares = macs.iter().zip(&reports).map(|(&m, r)| m as f64 * (1.0 - r.sparsity));
             shares.sum::<f64>().round() as u64

@@ -1,9 +1,9 @@
 use super::size::measure_sizes_of;
 use super::{ExportError, ExportReport, prove, provenance};
 use crate::data::Dataset;
-use crate::eval::Probe;
+use crate::eval::{EvalOptions, Probe, sizes_of};
 use crate::formats;
-use crate::model::{Layer, Model};
+use crate::model::{Layer, Model, Sizes};
 use crate::prune::{Plan, apply, resolve};
 use std::fs;
 use std::ops::ControlFlow;
@@ -20,15 +20,14 @@ pub struct Request<'a> {
     pub plan: &'a Plan,
     /// Examples for the proof; random values without.
     pub data: Option<&'a Dataset>,
+    /// Sizes of random inputs where the file leaves them open.
+    pub sizes: &'a Sizes,
     /// Target.
     pub path: &'a Path,
 }
 
 /// Examples that the written file is run on.
 const PROOF_EXAMPLES: usize = 1024;
-
-/// Random examples, where there is no data.
-const RANDOM_EXAMPLES: usize = 64;
 
 /// Steps reported to the observer: resolve, write, prove, measure, rename.
 const STEPS: u64 = 5;
@@ -45,7 +44,7 @@ pub fn export(
     observe: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<ExportReport, ExportError> {
     let mut step = |done| if observe(done, STEPS).is_break() { Err(ExportError::Cancelled) } else { Ok(()) };
-    let Request { model, layers, plan, data, path } = *request;
+    let Request { model, layers, plan, data, sizes, path } = *request;
     if is_source(model, path) {
         return Err(ExportError::IsSource { path: path.to_owned() });
     }
@@ -57,17 +56,20 @@ pub fn export(
     let staged = formats::stage(&masked, path)?;
     step(2)?;
     let reopened = formats::reopen(&staged)?;
-    let probe = match data {
-        Some(data) => Probe::Data { data, limit: PROOF_EXAMPLES },
-        None => Probe::Random { model: &masked, examples: RANDOM_EXAMPLES, seed: 0 },
+    let sizes = data.map_or_else(|| sizes.clone(), |data| sizes_of(&masked, data));
+    let probe = if let Some(data) = data {
+        Probe::Data { data, limit: PROOF_EXAMPLES }
+    } else {
+        let examples = EvalOptions::for_model(&masked, &sizes).random_examples();
+        Probe::Random { model: &masked, sizes: &sizes, examples, seed: 0 }
     };
     let proof = prove(&masked, &reopened, Some(&probe), path)?;
     // Some systems do not rename a file that is still mapped.
     drop(reopened);
     step(3)?;
-    let sizes = measure_sizes_of(&masked, path, &mut || step(3).is_err())?;
+    let bytes = measure_sizes_of(&masked, path, &mut || step(3).is_err())?;
     step(4)?;
-    let report = ExportReport::new(&masked, layers, (plan, &mask), sizes, proof, path.to_owned());
+    let report = ExportReport::new((&masked, &sizes), layers, (plan, &mask), bytes, proof, path.to_owned());
     staged.commit().map_err(|source| ExportError::Commit { path: path.to_owned(), source })?;
     Ok(report)
 }
@@ -116,7 +118,7 @@ mod tests {
 
     fn run(model: &Model, plan: &Plan, path: &Path) -> Result<ExportReport, ExportError> {
         let layers = layers_of(model);
-        let request = Request { model, layers: &layers, plan, data: None, path };
+        let request = Request { model, layers: &layers, plan, data: None, sizes: &Sizes::default(), path };
         export(&request, &mut |_, _| ControlFlow::Continue(()))
     }
 
@@ -160,7 +162,14 @@ mod tests {
         for last in 0..STEPS {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("out.safetensors");
-            let request = Request { model: &model, layers: &layers, plan: &half(), data: None, path: &path };
+            let request = Request {
+                model: &model,
+                layers: &layers,
+                plan: &half(),
+                data: None,
+                sizes: &Sizes::default(),
+                path: &path,
+            };
             let outcome = export(&request, &mut |done, _| {
                 if done == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });

@@ -75,7 +75,9 @@ const MODEL_FILES: &[&str] = &["safetensors", "onnx", "pt", "pth", "th", "bin", 
 const fn filters(purpose: PathPurpose) -> &'static [(&'static str, &'static [&'static str])] {
     match purpose {
         PathPurpose::OpenModel => &[("Models", MODEL_FILES), ("All files", &["*"])],
-        PathPurpose::OpenData => &[("Data sets", &["npz", "csv", "gz", "idx3-ubyte", "bin"]), ("All files", &["*"])],
+        PathPurpose::OpenData => {
+            &[("Data sets", &["npz", "csv", "jsonl", "ndjson", "gz", "idx3-ubyte", "bin"]), ("All files", &["*"])]
+        }
         PathPurpose::OpenDataFolder => &[],
         PathPurpose::OpenPlan => &[("Plans", &["json", "toml"])],
         PathPurpose::SavePlan => &[("Plan", &["json", "toml"])],

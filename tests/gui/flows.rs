@@ -258,3 +258,15 @@ fn the_command_line_shown_says_what_the_plan_does() {
     let line = driver.session().command_line().unwrap().text;
     assert!(line.contains("--include conv2 --threshold 0.03125"), "{line}");
 }
+
+#[test]
+fn weights_are_drawn_in_the_background_and_follow_the_cut() {
+    let mut driver = Driver::on_sample();
+    driver.send(Command::ShowTab(Tab::Weights));
+    driver.settle();
+    let lost = |d: &Driver| d.session().weight_picture().unwrap().lost.iter().filter(|&&lost| lost).count();
+    assert_eq!(lost(&driver), 0);
+    driver.send(Command::SetCut { target: Target::Layer(0), cut: Cut::Sparsity(0.5), phase: EditPhase::Settled });
+    driver.settle();
+    assert_eq!(lost(&driver), 250, "half of conv1");
+}

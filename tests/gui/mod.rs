@@ -4,6 +4,7 @@ mod files;
 mod flows;
 mod paint;
 mod snapshots;
+mod tokens;
 
 use egui::{Theme, Vec2};
 use egui_kittest::{Harness, TestRenderer};

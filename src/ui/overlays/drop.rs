@@ -29,7 +29,7 @@ fn open(path: &Path) -> Command {
     // A configuration makes a folder a model, as Hugging Face lays it out.
     if path.join("config.json").is_file() || name.ends_with(".index.json") {
         Command::OpenModel(path.to_owned())
-    } else if path.is_dir() || ends(&[".npz", ".csv", "-ubyte", "-ubyte.gz"]) {
+    } else if path.is_dir() || ends(&[".npz", ".csv", ".jsonl", ".ndjson", "-ubyte", "-ubyte.gz"]) {
         Command::OpenData(path.to_owned())
     } else if ends(&[".json", ".toml"]) {
         Command::OpenPlan(path.to_owned())

@@ -1,4 +1,4 @@
-//! What is laid over the window: palette, messages, help, path picker, toasts, drop target.
+//! What is laid over the window: palette, messages, help, input sizes, path picker, toasts, drop target.
 
 mod about;
 mod drop;
@@ -6,6 +6,7 @@ mod help;
 mod log;
 mod palette;
 mod path_picker;
+mod sizes;
 mod toasts;
 
 pub use drop::{drop_target, dropped_files};
@@ -17,15 +18,21 @@ pub use toasts::toasts;
 use super::Scene;
 use super::theme;
 use crate::app::{Command, Overlay};
-use egui::{Align2, Context, Id, Modal, RichText, Ui, vec2};
+use crate::model::Sizes;
+use egui::{Align2, Context, Frame, Id, Margin, Modal, RichText, Ui, vec2};
 
 /// Text being typed in overlays; it lives as long as the overlay is open.
 #[derive(Debug, Default)]
 pub struct OverlayState {
     palette: PaletteState,
     picker: PickerState,
+    sizes: Option<Sizes>,
     open: Option<Overlay>,
 }
+
+/// Points between the edge of an overlay and what it shows; the list of the palette reaches further out.
+const MARGIN: Margin = Margin::same(16);
+const MENU_MARGIN: Margin = Margin::same(6);
 
 /// Shows the overlay that is open, if any.
 pub fn overlay(ctx: &Context, state: &mut OverlayState, scene: &mut Scene<'_>) {
@@ -40,11 +47,14 @@ pub fn overlay(ctx: &Context, state: &mut OverlayState, scene: &mut Scene<'_>) {
         Overlay::Palette => Modal::default_area(id).anchor(Align2::CENTER_TOP, vec2(0.0, 64.0)),
         _ => Modal::default_area(id),
     };
-    let response = Modal::new(id).area(area).show(ctx, |ui| match open {
+    let margin = if open == Overlay::Palette { MENU_MARGIN } else { MARGIN };
+    let frame = Frame::popup(&ctx.global_style()).inner_margin(margin);
+    let response = Modal::new(id).area(area).frame(frame).show(ctx, |ui| match open {
         Overlay::Palette => palette::palette(ui, &mut state.palette, scene),
         Overlay::Log => log::log(ui, scene),
         Overlay::Help => help::help(ui, scene),
         Overlay::About => about::about(ui, scene),
+        Overlay::Sizes => sizes::sizes(ui, &mut state.sizes, scene),
         Overlay::PathPicker(purpose) => path_picker::path_picker(ui, purpose, &mut state.picker, scene),
     });
     if response.should_close() {

@@ -4,8 +4,8 @@ use crate::prune::{Criterion, Cut, Granularity, LayerPlan, channel_scores, devia
 use crate::stats::LayerStatistics;
 use crate::ui::Scene;
 use crate::ui::theme;
-use crate::ui::widgets::{NumberField, ghost_button, link_button};
-use egui::{Align, ComboBox, Layout, RichText, ScrollArea, Ui};
+use crate::ui::widgets::{NumberField, elided_start, ghost_button, link_button};
+use egui::{Align, ComboBox, FontId, Layout, RichText, ScrollArea, Ui};
 
 /// What is decided of the focused layer, and four ways to say where the line stands.
 pub fn inspector(ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -46,10 +46,12 @@ fn caption(ui: &mut Ui, text: &str, scene: &Scene<'_>) {
 
 fn heading(ui: &mut Ui, layer: &Layer, scene: &Scene<'_>) {
     ui.horizontal(|ui| {
-        ui.label(RichText::new(&layer.name).family(theme::strong()).color(scene.t.dim).size(12.0));
+        let font = FontId::new(12.0, theme::strong());
+        let shape = ui.painter().layout_no_wrap(layer.shape_text(), font.clone(), scene.t.dim);
+        let name = elided_start(ui, &layer.name, &font, ui.available_width() - shape.size().x - 12.0);
+        ui.label(RichText::new(name).font(font.clone()).color(scene.t.dim)).on_hover_text(&layer.name);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let text = layer.shape_text();
-            ui.label(RichText::new(text).family(theme::strong()).color(scene.t.dim).size(12.0));
+            ui.label(RichText::new(layer.shape_text()).font(font).color(scene.t.dim));
         });
     });
 }
@@ -241,7 +243,7 @@ fn facts(ui: &mut Ui, project: &Project, index: usize, scene: &Scene<'_>) {
         ui.horizontal(|ui| {
             ui.label(RichText::new(name).font(theme::caption()).color(scene.t.faint));
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                ui.label(RichText::new(value).font(egui::FontId::proportional(12.0)).color(scene.t.dim));
+                ui.label(RichText::new(value).font(FontId::proportional(12.0)).color(scene.t.dim));
             });
         });
     }

@@ -2,7 +2,7 @@ use crate::app::{Command, LayerPreview, Project, SelectMode, SortKey, figures};
 use crate::model::Layer;
 use crate::ui::Scene;
 use crate::ui::theme::{self, CONTROL_RADIUS};
-use crate::ui::widgets::{DistributionBars, ratio_bar};
+use crate::ui::widgets::{DistributionBars, elided_start, ratio_bar};
 use egui::containers::menu::MenuButton;
 use egui::{
     Align, Align2, Button, CornerRadius, FontFamily, FontId, Layout, Rect, Response, RichText, Role, ScrollArea, Sense,
@@ -176,18 +176,11 @@ fn paint_row(ui: &Ui, body: Rect, project: &Project, index: usize, scene: &Scene
     let text_width = bars.left() - text_left - 8.0;
 
     let name_colour = if prunable { t.text } else { t.faint };
-    let mut name = layer.name.clone();
-    if locked {
-        name.push_str("  ·  locked");
-    }
-    clipped_text(
-        ui,
-        pos2(text_left, body.top() + 7.0),
-        text_width,
-        &name,
-        FontId::new(13.0, theme::strong()),
-        name_colour,
-    );
+    let strong = FontId::new(13.0, theme::strong());
+    let suffix = if locked { "  ·  locked" } else { "" };
+    let room = text_width - ui.painter().layout_no_wrap(suffix.to_owned(), strong.clone(), name_colour).size().x;
+    let name = format!("{}{suffix}", elided_start(ui, &layer.name, &strong, room));
+    clipped_text(ui, pos2(text_left, body.top() + 7.0), text_width, &name, strong, name_colour);
     let below =
         if prunable { format!("{} · {}", layer.kind_text(), layer.shape_text()) } else { layer.prunability.reason() };
     let small = FontId::new(11.0, FontFamily::Proportional);
@@ -226,7 +219,10 @@ fn clipped_text(ui: &Ui, at: egui::Pos2, width: f32, text: &str, font: FontId, c
 fn tooltip(ui: &mut Ui, project: &Project, index: usize) {
     let layer = &project.layers()[index];
     let preview = project.preview().layer(index);
-    ui.label(RichText::new(&layer.weight).family(theme::strong()));
+    ui.label(RichText::new(&layer.name).family(theme::strong()));
+    if layer.weight != layer.name {
+        ui.label(RichText::new(&layer.weight).font(theme::caption()));
+    }
     let mut lines = vec![format!("{} {}", layer.kind_text(), layer.shape_text())];
     lines.push(format!(
         "{} of {} weights are zero",

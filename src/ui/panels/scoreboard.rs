@@ -1,4 +1,4 @@
-use crate::app::{Command, PathPurpose, figures};
+use crate::app::{Command, Overlay, PathPurpose, figures};
 use crate::ui::Scene;
 use crate::ui::theme::{self, CARD_RADIUS, Tokens};
 use egui::{
@@ -8,6 +8,13 @@ use egui::{
 const HEIGHT: f32 = 84.0;
 const ACCURACY: &str = "Top-1 accuracy";
 const AGREEMENT: &str = "Same answer as dense";
+const MACS: &str = "MACs";
+const LATENCY: &str = "Latency, batch 1";
+
+/// Whether figures wait for the user to say how large the inputs are.
+fn lacks_sizes(scene: &Scene<'_>) -> bool {
+    scene.session.project().is_some_and(|p| p.opened.engine.is_ok()) && scene.session.input_sizes().is_none()
+}
 
 /// One figure, what it was before, and what it means.
 struct Figure {
@@ -34,8 +41,14 @@ pub fn scoreboard(ui: &mut Ui, scene: &mut Scene<'_>) {
     for (figure, share) in figures.iter().zip(shares) {
         let rect = Rect::from_min_size(pos2(left, area.top()), vec2(unit * share, HEIGHT));
         let response = card(ui, rect, figure, scene.t);
-        if matches!(figure.label, ACCURACY | AGREEMENT) && scene.session.data().is_none() && response.clicked() {
-            scene.send(Command::Choose(PathPurpose::OpenData));
+        if response.clicked() {
+            match figure.label {
+                ACCURACY | AGREEMENT if scene.session.data().is_none() => {
+                    scene.send(Command::Choose(PathPurpose::OpenData));
+                }
+                LATENCY | MACS if lacks_sizes(scene) => scene.send(Command::Toggle(Overlay::Sizes)),
+                _ => {}
+            }
         }
         left = rect.right() + gap;
     }
@@ -84,6 +97,12 @@ fn fidelity(scene: &Scene<'_>) -> Option<Figure> {
     let agreement = &fidelity.agreement;
     let inputs = if fidelity.on_data { "examples" } else { "random inputs" };
     let seen = format!("{} {inputs}", figures::count(agreement.n as u64));
+    let per_token = agreement.rows > agreement.n;
+    let masked = if agreement.masked > 0 {
+        format!("\n{} tokens of padding left out", figures::count(agreement.masked as u64))
+    } else {
+        String::new()
+    };
     let (value, reference) = if agreement.rows > 0 {
         (figures::percent(agreement.argmax_agreement, 2), format!("cosine {:.4} · {seen}", agreement.cosine))
     } else {
@@ -96,8 +115,11 @@ fn fidelity(scene: &Scene<'_>) -> Option<Figure> {
         change: None,
         reference,
         tooltip: format!(
-            "The data has no labels, so outputs are compared with the dense model's: share of examples with the same \
-             answer, and the cosine between all outputs.{advice}\n\nlargest difference {}, relative {}",
+            "Outputs are compared with the dense model's: share of {} with the same answer, and the mean cosine \
+             between all that the two put out for an example.{advice}\n\nleast cosine {:.4}\nlargest difference {}, \
+             relative {}{masked}",
+            if per_token { "tokens" } else { "examples" },
+            agreement.least_cosine,
             figures::magnitude(agreement.max_abs_diff),
             figures::magnitude(agreement.max_rel_diff)
         ),
@@ -113,6 +135,7 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
     let missing = || match (&board.unavailable, scene.session.data()) {
         (Some(why), _) => why.clone(),
         (None, None) => "click to choose data".to_owned(),
+        _ if !scene.session.data_fits() => "the data does not fit".to_owned(),
         _ => "measuring…".to_owned(),
     };
     let tooltip = "Share of test images whose highest score is the right class, measured on the whole data set, \
@@ -153,6 +176,15 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
 
 fn empty(label: &'static str) -> Figure {
     Figure { label, value: "–".into(), change: None, reference: String::new(), tooltip: String::new(), waiting: true }
+}
+
+/// A figure that is not there, and why.
+fn without_sizes(label: &'static str, reference: &str, scene: &Scene<'_>) -> Figure {
+    if lacks_sizes(scene) {
+        let tooltip = "The model takes inputs of any size. Click to say how large they are.".to_owned();
+        return Figure { reference: "click for input sizes".to_owned(), tooltip, ..empty(label) };
+    }
+    Figure { reference: reference.to_owned(), ..empty(label) }
 }
 
 fn relative(now: f64, before: f64, t: &Tokens) -> Option<(String, Color32)> {
@@ -208,11 +240,11 @@ fn file(scene: &Scene<'_>) -> Figure {
 }
 
 fn macs(scene: &Scene<'_>) -> Figure {
-    let Some(project) = scene.session.project() else { return empty("MACs") };
-    let Some(macs) = project.total_macs() else { return empty("MACs") };
+    let Some(project) = scene.session.project() else { return empty(MACS) };
+    let Some(macs) = project.total_macs() else { return without_sizes(MACS, "", scene) };
     let change = if project.plan().is_dense() { "±0 %" } else { "zeros only" };
     Figure {
-        label: "MACs",
+        label: MACS,
         value: figures::short_count(macs as f64),
         change: Some((change.to_owned(), scene.t.dim)),
         reference: format!("dense {} · same speed", figures::short_count(macs as f64)),
@@ -227,10 +259,10 @@ fn latency(scene: &Scene<'_>) -> Figure {
     let board = scene.session.scoreboard();
     let Some(both) = board.latency.value() else {
         let reference = board.unavailable.as_ref().map_or("measured last", |_| "cannot run").to_owned();
-        return Figure { reference, ..empty("Latency, batch 1") };
+        return without_sizes(LATENCY, &reference, scene);
     };
     Figure {
-        label: "Latency, batch 1",
+        label: LATENCY,
         value: figures::milliseconds(both.b.median_ms),
         change: Some((figures::change((both.ratio - 1.0) * 100.0, 0, "%"), scene.t.dim)),
         reference: format!("dense {} · measured", figures::milliseconds(both.a.median_ms)),

@@ -19,8 +19,11 @@ pub fn examples(ui: &mut Ui, scene: &mut Scene<'_>) {
     let (Some(data), Some(gallery)) = (scene.session.data(), scene.session.gallery()) else {
         ui.label(RichText::new("No data is open.").font(theme::title()));
         ui.label(
-            RichText::new("Accuracy is measured on labelled examples: npz, IDX, CIFAR, CSV or a folder of images.")
-                .color(t.dim),
+            RichText::new(
+                "Accuracy is measured on labelled examples, and without labels outputs are compared: npz, IDX, CIFAR, \
+                 CSV, JSON lines of tokens, or a folder of images.",
+            )
+            .color(t.dim),
         );
         ui.add_space(8.0);
         if primary_button(ui, "Open data…", true).on_hover_text("Choose examples to measure on.").clicked() {
@@ -29,15 +32,16 @@ pub fn examples(ui: &mut Ui, scene: &mut Scene<'_>) {
         return;
     };
     ui.label(RichText::new(data.name()).font(theme::title()));
-    ui.label(RichText::new(description(data)).font(FontId::proportional(12.0)).color(t.dim));
+    ui.label(RichText::new(description(data, scene)).font(FontId::proportional(12.0)).color(t.dim));
     ui.add_space(10.0);
-    if gallery.is_empty() {
-        let text = format!("Examples of shape {:?} are no images.", data.example_shape());
-        ui.label(RichText::new(text).color(t.dim));
-        return;
-    }
     let shown = textures(ui, gallery);
     egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        if let Some(excerpt) = scene.session.excerpt().filter(|excerpt| !excerpt.arrays.is_empty()) {
+            super::numbers::numbers(ui, data, excerpt, scene);
+        }
+        if shown.is_empty() {
+            return;
+        }
         let columns = (((ui.available_width() + GAP) / (CELL + GAP)) as usize).max(1);
         let rows = shown.len().div_ceil(columns);
         let size = vec2(ui.available_width(), rows as f32 * (CELL + LABEL + GAP));
@@ -72,12 +76,15 @@ fn cell(ui: &Ui, corner: egui::Pos2, data: &Dataset, index: usize, texture: &Tex
     response.on_hover_text(format!("Example {index}: {label}"));
 }
 
-fn label_of(data: &Dataset, index: usize) -> String {
+pub(super) fn label_of(data: &Dataset, index: usize) -> String {
     let Some(label) = data.labels().map(|labels| labels[index]) else { return format!("{index}") };
     data.class_names().get(label as usize).cloned().unwrap_or_else(|| format!("class {label}"))
 }
 
-fn description(data: &Dataset) -> String {
+fn description(data: &Dataset, scene: &Scene<'_>) -> String {
+    if !data.is_preprocessed() || data.arrays().count() > 1 {
+        return describe_arrays(data, scene);
+    }
     let shape: Vec<String> = data.example_shape().iter().map(ToString::to_string).collect();
     let (low, high) = data.input_range();
     let stored = if data.is_bytes() { "Pixels 0 to 255" } else { "Values 0 to 1" };
@@ -90,6 +97,19 @@ fn description(data: &Dataset) -> String {
         figures::count(data.len() as u64),
         shape.join("×")
     )
+}
+
+fn describe_arrays(data: &Dataset, scene: &Scene<'_>) -> String {
+    let labels = match data.labels() {
+        Some(_) => format!(", {} classes", data.class_count()),
+        None => " without labels".to_owned(),
+    };
+    let padded = scene.session.excerpt().and_then(|excerpt| excerpt.padded).filter(|&share| share > 0.0);
+    let padded = padded.map(|share| format!(", {} of the tokens are padding", figures::percent(share, 1)));
+    let filled = scene.session.inputs_filled_in();
+    let filled = (!filled.is_empty()).then(|| format!(" Not in the data and filled in: {}.", filled.join(", ")));
+    let count = figures::count(data.len() as u64);
+    format!("{count} examples{labels}{}.{}", padded.unwrap_or_default(), filled.unwrap_or_default())
 }
 
 type Shown = Arc<Vec<(usize, TextureHandle)>>;

@@ -5,6 +5,7 @@ mod channels;
 mod distribution;
 mod examples;
 mod model_card;
+mod numbers;
 mod thumbnails;
 mod weights;
 

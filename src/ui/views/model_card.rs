@@ -1,7 +1,8 @@
-use crate::app::{Project, figures};
+use crate::app::{Command, Overlay, Project, figures};
 use crate::model::{Fact, Graph, Model, ValueId};
 use crate::ui::Scene;
 use crate::ui::theme;
+use crate::ui::widgets::link_button;
 use egui::{FontId, Grid, RichText, ScrollArea, Ui};
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 const NAMES: f32 = 120.0;
 
 /// What the opened file is: format, producer, ports, size, operators, and what cannot run.
-pub fn model_card(ui: &mut Ui, scene: &Scene<'_>) {
+pub fn model_card(ui: &mut Ui, scene: &mut Scene<'_>) {
     let Some(project) = scene.session.project() else { return };
     let model = &project.opened.model;
     ui.label(RichText::new(model.display_name()).font(theme::title()));
@@ -21,6 +22,7 @@ pub fn model_card(ui: &mut Ui, scene: &Scene<'_>) {
                 ui.label(RichText::new(value).color(scene.t.text));
                 ui.end_row();
             }
+            sizes(ui, project, scene);
         });
         if let Err(why) = &project.opened.engine {
             section(ui, "What cannot run", scene);
@@ -42,6 +44,30 @@ pub fn model_card(ui: &mut Ui, scene: &Scene<'_>) {
             metadata(ui, model, scene);
         }
     });
+}
+
+/// Sizes of open inputs: those in use, where they come from, and the way to change them.
+fn sizes(ui: &mut Ui, project: &Project, scene: &mut Scene<'_>) {
+    if project.opened.open_sizes.is_empty() {
+        return;
+    }
+    ui.label(RichText::new("Input sizes").font(theme::caption()).color(scene.t.faint));
+    let in_use = scene.session.input_sizes();
+    ui.horizontal(|ui| {
+        let text = in_use.as_ref().map_or_else(
+            || "not chosen".to_owned(),
+            |sizes| sizes.iter().map(|(name, size)| format!("{name} {size}")).collect::<Vec<_>>().join(", "),
+        );
+        ui.label(RichText::new(text).color(if in_use.is_some() { scene.t.text } else { scene.t.caution }));
+        if in_use.is_some() && in_use.as_ref() != project.chosen_sizes() {
+            ui.label(RichText::new("from the data").font(theme::caption()).color(scene.t.faint));
+        }
+        let button = link_button(ui, if in_use.is_some() { "Change…" } else { "Choose…" });
+        if button.on_hover_text("Choose how large the inputs are.").clicked() {
+            scene.send(Command::Toggle(Overlay::Sizes));
+        }
+    });
+    ui.end_row();
 }
 
 fn section(ui: &mut Ui, title: &str, scene: &Scene<'_>) {

@@ -2,7 +2,7 @@ use crate::app::{Command, Project, SelectMode, figures};
 use crate::ui::Scene;
 use crate::ui::panels::cut_position;
 use crate::ui::theme::{self, CARD_RADIUS};
-use crate::ui::widgets::DistributionBars;
+use crate::ui::widgets::{DistributionBars, elided_start};
 use egui::{
     Align2, CornerRadius, FontFamily, FontId, Rect, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2,
     vec2,
@@ -46,10 +46,12 @@ fn thumbnail(ui: &Ui, rect: Rect, project: &Project, index: usize, scene: &mut S
     ui.painter().rect_stroke(rect, radius, Stroke::new(1.0, edge), StrokeKind::Inside);
     let inner = rect.shrink2(vec2(11.0, 9.0));
     let painter = ui.painter().with_clip_rect(inner);
-    painter.text(inner.left_top(), Align2::LEFT_TOP, &layer.name, FontId::new(12.0, theme::strong()), t.text);
     let share = figures::percent(preview.sparsity(), 0);
     let small = FontId::new(11.5, FontFamily::Proportional);
-    painter.text(inner.right_top(), Align2::RIGHT_TOP, share, small, t.dim);
+    let share = painter.text(inner.right_top(), Align2::RIGHT_TOP, share, small, t.dim);
+    let strong = FontId::new(12.0, theme::strong());
+    let name = elided_start(ui, &layer.name, &strong, share.left() - inner.left() - 6.0);
+    painter.text(inner.left_top(), Align2::LEFT_TOP, name, strong, t.text);
     let bars = Rect::from_min_max(pos2(inner.left(), inner.top() + 22.0), inner.max);
     let thumbnail = &project.opened.thumbnails[index];
     let cut = cut_position(preview, project, index, thumbnail.max);

@@ -3,11 +3,13 @@
 mod button;
 mod cut_handle;
 mod distribution_bars;
+mod elided;
 mod number_field;
 mod segmented;
 
 pub use button::{ghost_button, link_button, primary_button};
 pub use cut_handle::{CutHandle, HandleEvent};
 pub use distribution_bars::{DistributionBars, ratio_bar};
+pub use elided::elided_start;
 pub use number_field::NumberField;
 pub use segmented::segmented;
