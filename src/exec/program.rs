@@ -125,6 +125,12 @@ impl Program {
         &self.0.outputs
     }
 
+    /// How many examples of a batch are run together, so that what they need stays in a core's cache; `None` if
+    /// the graph does not keep examples apart, and a batch is run as a whole.
+    pub fn examples_together(&self) -> Option<usize> {
+        self.0.together
+    }
+
     /// Prepares the weights of `model` for evaluation.
     ///
     /// # Errors
