@@ -124,7 +124,7 @@ impl Bound {
                 let parts = batch.div_ceil(together);
                 (0..parts).map(|i| i * batch / parts..(i + 1) * batch / parts).collect()
             }
-            _ => vec![0..batch],
+            _ => std::iter::once(0..batch).collect(),
         }
     }
 

@@ -21,7 +21,9 @@ pub fn pool(pool: &Pool, batch: usize, x: &[f32]) -> Vec<f32> {
                 });
                 if let PoolKind::Average { count_padding } = pool.kind {
                     let divisor = pool.divisor([oy, ox], count_padding);
-                    out.iter_mut().for_each(|out| *out /= divisor);
+                    for out in out.iter_mut() {
+                        *out /= divisor;
+                    }
                 }
             }
         });
