@@ -12,6 +12,7 @@ mod gguf_files;
 #[cfg(feature = "gui")]
 mod gui;
 mod hostile_files;
+mod idioms;
 mod kernels;
 mod onnx;
 mod recognized;

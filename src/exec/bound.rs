@@ -1,11 +1,11 @@
 use super::error::ExecError;
 use super::fuse::Step;
-use super::kernels::channels_last::{Order, as_planes};
+use super::kernels::channels_last::{Order, as_channels_last, as_planes};
 use super::ops::{Fusion, Inputs, Kernel, Pass, Stage};
 use super::program::{Held, Program, Source};
 use super::{BatchNormMode, convert};
 use crate::model::{Model, Tensor};
-use candle_core::Tensor as CandleTensor;
+use candle_core::{DType, Tensor as CandleTensor};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
@@ -171,7 +171,10 @@ impl Bound {
     fn reads_any_order(&self, step: &Step, ready: &Ready) -> bool {
         match ready {
             Ready::Prepared(kernel) => kernel.reads_any_order(),
-            Ready::Plain(_) => self.program.0.calls[step.call].operator.reads_any_order(),
+            Ready::Plain(_) => {
+                let operator = &self.program.0.calls[step.call].operator;
+                operator.reads_any_order() || operator.is_elementwise()
+            }
         }
     }
 
@@ -210,8 +213,17 @@ impl Bound {
                         input.clone_from(constant);
                     }
                 }
+                let last = call.operator.is_elementwise() && lies_channels_last(&inputs);
+                if last {
+                    inputs = inputs
+                        .iter()
+                        .map(side_by_side(&inputs))
+                        .collect::<Result<_, _>>()
+                        .map_err(|e| call.failed(e))?;
+                }
                 let mut pass = Pass { batch_norm: BatchNormMode::Running, ..Pass::default() };
-                call.operator.forward(&Inputs(&inputs), &mut pass)
+                let results = call.operator.forward(&Inputs(&inputs), &mut pass);
+                if last { results.and_then(|r| r.iter().map(Order::view).collect()) } else { results }
             }
         };
         outputs
@@ -222,6 +234,28 @@ impl Bound {
                 Ok(outputs)
             })
             .map_err(|e| call.failed(e))
+    }
+}
+
+/// Whether an operand of the largest rank has its channels side by side, and all are of one kind.
+fn lies_channels_last(inputs: &[Option<CandleTensor>]) -> bool {
+    let rank = inputs.iter().flatten().map(CandleTensor::rank).max().unwrap_or(0);
+    let last = |x: &CandleTensor| x.rank() == rank && Order::of(x.layout()) == Some(Order::ChannelsLast);
+    rank >= 4 && inputs.iter().flatten().any(last) && inputs.iter().flatten().all(|x| x.dtype() == DType::F32)
+}
+
+/// Makes of an operand one with the axes in the order in which [batch, spatial..., channels] lie in memory.
+fn side_by_side(
+    inputs: &[Option<CandleTensor>],
+) -> impl Fn(&Option<CandleTensor>) -> candle_core::Result<Option<CandleTensor>> + use<> {
+    let rank = inputs.iter().flatten().map(CandleTensor::rank).max().unwrap_or(0);
+    move |input| {
+        let Some(x) = input else { return Ok(None) };
+        let mut dims = vec![1; rank - x.rank()];
+        dims.extend(x.dims());
+        let x = if x.rank() == rank { as_channels_last(x)? } else { as_channels_last(&x.reshape(dims)?)? };
+        let axes: Vec<usize> = std::iter::once(0).chain(2..rank).chain([1]).collect();
+        Ok(Some(x.permute(axes)?))
     }
 }
 

@@ -29,6 +29,7 @@ mod convert;
 mod error;
 mod example;
 mod fuse;
+mod idioms;
 pub mod kernels;
 pub mod latency;
 mod ops;

@@ -3,6 +3,7 @@ use super::builder::{Folding, build_calls};
 use super::error::{ExecError, without_backtrace};
 
 use super::fuse::{Step, fuse};
+use super::idioms::recognize_activations;
 use super::kernels::parallel;
 use super::ops::{BatchNormMode, Inputs, Operator, Pass};
 use super::padding::absorb_padding;
@@ -96,6 +97,7 @@ impl Program {
         parallel::keep_large_buffers();
         let mut parts = build_calls(model, graph, folding)?;
         absorb_padding(model, graph, &mut parts);
+        recognize_activations(model, graph, &mut parts);
         let port = |id: &ValueId| graph.value(*id).clone();
         let output_sources: Vec<Source> = graph.outputs.iter().map(|id| parts.sources[id.0 as usize]).collect();
         let type_of = |id: &ValueId| parts.types[id.0 as usize].unwrap_or(DType::F32);

@@ -43,7 +43,8 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
 #[derive(Debug)]
 struct Fixed(Activation);
 
-fn fixed(activation: Activation) -> Arc<dyn Operator> {
+/// The operator that applies a function to every element.
+pub(in crate::exec) fn fixed(activation: Activation) -> Arc<dyn Operator> {
     Arc::new(Fixed(activation))
 }
 
@@ -115,6 +116,10 @@ impl Operator for Fixed {
         Ok(vec![Some(self.0.gradient(record.inputs.required(0)?, record.output, grad)?)])
     }
 
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
     fn stage(&self) -> Option<Stage> {
         Some(Stage::Activation)
     }
@@ -150,6 +155,10 @@ impl Operator for Clip {
     fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let activation = self.activation(&record.inputs)?;
         Ok(vec![Some(activation.gradient(record.inputs.required(0)?, record.output, grad)?)])
+    }
+
+    fn is_elementwise(&self) -> bool {
+        true
     }
 
     fn stage(&self) -> Option<Stage> {

@@ -212,6 +212,10 @@ impl Operator for Arithmetic {
         !matches!(self.kind, Kind::Modulo | Kind::Remainder)
     }
 
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
     fn is_affine(&self) -> bool {
         matches!(self.kind, Kind::Add | Kind::Mul) && self.dtype == DType::F32
     }

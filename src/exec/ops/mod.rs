@@ -53,6 +53,7 @@ pub mod types;
 mod window;
 mod window_nd;
 
+pub(super) use activation::fixed as elementwise;
 use candle_core::{Result, bail};
 pub use context::NodeContext;
 pub use operands::Inputs;

@@ -207,6 +207,12 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether each element of the only result follows from the same element of every operand, after broadcasting,
+    /// so that the axes of all of them may be permuted alike.
+    fn is_elementwise(&self) -> bool {
+        false
+    }
+
     /// Whether [`Operator::forward`] takes activations whose channels lie side by side without reordering them.
     fn reads_any_order(&self) -> bool {
         false
