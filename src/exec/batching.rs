@@ -2,10 +2,15 @@
 
 use super::builder::{Parts, live_slots};
 use super::program::{Constant, Source};
-use crate::model::{Dim, Graph, Model, Node, Tensor, ValueId};
+use crate::model::{Dim, Graph, Model, Node, Tensor, ValueId, node_macs};
 
 /// Bytes that the largest step of a run should read and write, so that they stay in a core's cache.
 const CACHE_BYTES: usize = 1 << 20;
+/// Multiplications for each weight in a part, so that reading the weights of all layers anew takes about a
+/// tenth of its time: a core does some 12 in the time in which one weight comes from memory.
+const MACS_PER_WEIGHT: u64 = 120;
+/// Parts come in multiples of this, so that cores finish together.
+pub(super) const PARTS: usize = 4;
 
 /// Examples that are run together, or `None` if the whole batch has to be.
 ///
@@ -36,17 +41,17 @@ pub(super) fn examples_together(model: &Model, graph: &Graph, parts: &Parts) -> 
     }
     let elements =
         |id: usize| -> Option<usize> { graph.values[id].fact.shape.as_ref()?.iter().skip(1).map(Dim::known).product() };
-    let (mut all, mut most) = (0, 0);
+    let mut most = 0;
     for call in &parts.calls {
         let outputs: usize = call.outputs.iter().flatten().map(|&id| elements(id)).sum::<Option<_>>()?;
         let slots = call.inputs.iter().filter_map(|s| if let Source::Slot(id) = s { Some(*id) } else { None });
-        let inputs: usize = slots.map(elements).sum::<Option<_>>()?;
-        all += outputs;
-        most = most.max(inputs + outputs);
+        most = most.max(outputs + slots.map(elements).sum::<Option<usize>>()?);
     }
-    let weights: usize = parts.constants.iter().filter_map(Constant::shape).map(|s| s.iter().product::<usize>()).sum();
     let in_cache = CACHE_BYTES / (most * size_of::<f32>()).max(1);
-    Some(in_cache.max(weights.div_ceil(all.max(1))).max(1))
+    let weights: usize = parts.constants.iter().filter_map(Constant::shape).map(|s| s.iter().product::<usize>()).sum();
+    let macs = graph.nodes.iter().filter_map(|node| node_macs(graph, node)).fold(0, u64::saturating_add);
+    let worth_reading = (weights as u64).saturating_mul(MACS_PER_WEIGHT) / macs.max(1);
+    Some(in_cache.max(usize::try_from(worth_reading).unwrap_or(usize::MAX)).max(1))
 }
 
 /// The named extent that is the first axis of every input.

@@ -1,3 +1,4 @@
+use super::batching::PARTS;
 use super::error::ExecError;
 use super::fuse::Step;
 use super::kernels::channels_last::{Order, as_channels_last, as_planes};
@@ -121,7 +122,7 @@ impl Bound {
         let same = inputs.iter().all(|x| x.dims().first() == Some(&batch));
         match self.program.0.together {
             Some(together) if same && batch > together => {
-                let parts = batch.div_ceil(together);
+                let parts = batch.div_ceil(together).next_multiple_of(PARTS).min(batch);
                 (0..parts).map(|i| i * batch / parts..(i + 1) * batch / parts).collect()
             }
             _ => std::iter::once(0..batch).collect(),

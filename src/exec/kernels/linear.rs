@@ -3,16 +3,14 @@
 use super::Activation;
 use super::matrix::{Matrix, multiply};
 use super::parallel;
-use super::tile::{PanelWeight, Reads, Target};
+use super::tile::{FEW_ROWS, PanelWeight, ROWS, Reads, Target};
 use rayon::prelude::*;
 
-/// Rows of one task of the input gradient.
-const ROWS: usize = 64;
-/// Fewest rows worth a task of their own.
-const MIN_ROWS: usize = 14;
-/// Most rows of one task, so that they stay in the cache beside a panel.
-const MAX_ROWS: usize = 112;
-/// Output rows of the weight gradient of one task.
+/// Most rows of one task.
+const MAX_ROWS: usize = 168;
+/// Most inputs of one task, so that they stay in the cache beside a panel.
+const CACHED_INPUTS: usize = 128 << 10;
+/// Rows of one task of the gradients.
 const GRADIENT_ROWS: usize = 64;
 
 /// Extents of y = x w^T.
@@ -39,8 +37,10 @@ impl Linear {
         let width = weight.width();
         // The partition does not show in the result, so it may follow the number of threads.
         let tasks = 2 * rayon::current_num_threads();
-        let (block, columns) = if rows >= 2 * MIN_ROWS {
-            (rows.div_ceil(tasks).next_multiple_of(MIN_ROWS).min(MAX_ROWS), outputs)
+        let (block, columns) = if rows >= 2 * FEW_ROWS {
+            let most = (CACHED_INPUTS / inputs.max(1)).clamp(ROWS, MAX_ROWS);
+            let block = rows.div_ceil(rows.div_ceil(most).max(rayon::current_num_threads()));
+            (block.next_multiple_of(if block >= ROWS { ROWS } else { FEW_ROWS }), outputs)
         } else {
             (1, outputs.div_ceil(tasks.div_ceil(rows.max(1))).next_multiple_of(width).min(outputs))
         };
@@ -63,9 +63,9 @@ impl Linear {
     /// The gradient with respect to x.
     pub fn backward_input(&self, weight: &[f32], grad: &[f32]) -> Vec<f32> {
         let Self { rows, inputs, outputs } = *self;
-        parallel::build(rows * inputs, ROWS * inputs, |index, out| {
-            let first = index * ROWS;
-            let count = ROWS.min(rows - first);
+        parallel::build(rows * inputs, GRADIENT_ROWS * inputs, |index, out| {
+            let first = index * GRADIENT_ROWS;
+            let count = GRADIENT_ROWS.min(rows - first);
             let grad = Matrix::new(&grad[first * outputs..(first + count) * outputs], count, outputs);
             multiply(out, false, grad, Matrix::new(weight, outputs, inputs));
         })

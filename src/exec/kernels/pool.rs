@@ -107,12 +107,6 @@ impl Pool {
         }
     }
 
-    /// Visits the plane indices under one window, as [`for_each_inside`].
-    #[inline(always)]
-    pub(super) fn for_each_inside(&self, position: [usize; 2], visit: impl FnMut(usize)) {
-        for_each_inside(&self.window, self.input, position, visit);
-    }
-
     /// Elements that one window averages over.
     pub(super) fn divisor(&self, position: [usize; 2], count_padding: bool) -> f32 {
         let mut count = 1;

@@ -12,9 +12,9 @@ use std::ops::Range;
 /// Vectors of one panel.
 const VECTORS: usize = 2;
 /// Rows of a tile with 32 vector registers: 14 x 2 sums, 2 weights and an input.
-const ROWS: usize = 14;
+pub const ROWS: usize = 14;
 /// Rows of a tile with 16 vector registers: 6 x 2 sums, 2 weights and an input.
-const FEW_ROWS: usize = 6;
+pub const FEW_ROWS: usize = 6;
 
 /// A weight [outputs, depth] and its bias in panels of outputs.
 #[derive(Clone, Debug)]

@@ -83,9 +83,11 @@ impl Convolution {
             let (first, count) = (part * band, out.len() / row_out);
             let residual = residual.map(|r| &r[(image * height + first) * row_out..][..out.len()]);
             let x = &x[image * image_in..][..image_in];
-            let bases: Vec<usize> = (0..count * width)
-                .map(|p| p / width * stride * rows.row + p % width * conv.window.stride[1] * conv.channels)
-                .collect();
+            let mut bases = Vec::with_capacity(count * width);
+            for y in 0..count {
+                let row = y * stride * rows.row;
+                bases.extend((0..width).map(|x| row + x * conv.window.stride[1] * conv.channels));
+            }
             let read = (count - 1) * stride + conv.window.extent(0);
             let mut multiply = |values: &[f32]| {
                 for (group, weight) in weight.iter().enumerate() {
