@@ -273,7 +273,7 @@ impl Atoms {
             of_atom.push(set);
             why.push(self.first_pin(Atom(root)));
         }
-        Resolved { bases, sets, of_atom, why }
+        Resolved { bases, all: sets.clone(), sets, known, of_atom, why }
     }
 
     fn first_pin(&mut self, atom: Atom) -> Reason {
@@ -308,8 +308,11 @@ pub struct Base {
 #[derive(Clone, Debug)]
 pub struct Resolved {
     pub bases: Vec<Base>,
-    /// Decisions by set.
+    /// Decisions by set that can still be taken.
     pub sets: Vec<Vec<u32>>,
+    /// Decisions by set before any was taken back.
+    all: Vec<Vec<u32>>,
+    known: HashMap<Vec<u32>, SetId>,
     of_atom: Vec<SetId>,
     why: Vec<Reason>,
 }
@@ -322,7 +325,27 @@ impl Resolved {
 
     /// Why an atom cannot go, or cannot go in one of the ways it otherwise would; 0 where nothing is in the way.
     pub fn why(&self, atom: Atom) -> Reason {
-        self.why[atom.0 as usize]
+        let taken_back = || {
+            let bases = self.all[self.set(atom).0 as usize].iter();
+            bases.map(|&base| self.bases[base as usize].pin).find(|&pin| pin != 0).unwrap_or(0)
+        };
+        Some(self.why[atom.0 as usize]).filter(|&why| why != 0).unwrap_or_else(taken_back)
+    }
+
+    /// What removes a place that any of several sets removes.
+    pub fn joint(&mut self, sets: impl IntoIterator<Item = SetId>) -> SetId {
+        let mut bases: Vec<u32> = sets.into_iter().flat_map(|set| self.all[set.0 as usize].iter().copied()).collect();
+        bases.sort_unstable();
+        bases.dedup();
+        if let Some(&known) = self.known.get(&bases) {
+            return known;
+        }
+        let next = SetId(self.all.len() as u32);
+        let free = bases.iter().copied().filter(|&base| self.bases[base as usize].pin == 0).collect();
+        self.sets.push(free);
+        self.all.push(bases.clone());
+        self.known.insert(bases, next);
+        next
     }
 }
 

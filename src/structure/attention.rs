@@ -30,6 +30,11 @@ pub fn attention(walk: &mut Walk<'_>, node: &Node, heads: Option<(usize, usize)>
         *labels = along(walk, &[(labels.clone(), &*shape)], &Picked { axis: 1, places });
         shape[1] = queries.into();
     }
+    for (input, (labels, _)) in parts.iter().enumerate() {
+        if let Some(value) = node.input(input) {
+            walk.note(value, labels);
+        }
+    }
     for axis in parts.iter().flat_map(|(labels, _)| [&labels[1], &labels[3]]).flatten() {
         axis.atoms.iter().for_each(|&atom| walk.atoms.attend(atom));
     }

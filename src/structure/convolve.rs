@@ -134,13 +134,20 @@ fn grouped(
         let size = blocks.first().map_or(0, |(_, inner)| inner.len());
         Axis::over(vec![(0, blocks.len() * rows)], size, atoms)
     };
-    let second_axis = if transposed { nested(&outer, ins / groups) } else { nested(&inner, outs / groups) };
+    let second_axis = if transposed {
+        // Here it counts outputs, which go with their group as well.
+        let whole: Vec<(Atom, Vec<Atom>)> =
+            out_row.chunks_exact(outs / groups).map(|row| (Atom::FIXED, row.to_vec())).collect();
+        nested(&whole, ins / groups)
+    } else {
+        nested(&inner, outs / groups)
+    };
     if second_axis.extent > 1 {
         if fresh {
             weight[1] = Some(second_axis);
             walk.labels[value.0 as usize] = Some(weight.clone());
         } else {
-            walk.relabel(value, 1, second_axis);
+            walk.relabel(value, [(1, second_axis)]);
         }
     }
     if transposed {

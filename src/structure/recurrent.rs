@@ -38,9 +38,12 @@ pub fn recurrent(walk: &mut Walk<'_>, node: &Node, gates: usize) -> Result<Vec<L
         let atoms = units.chunks_exact(hidden).flat_map(|row| row.iter().copied().cycle().take(row.len() * times));
         Axis::over(vec![(axis, directions)], hidden * times, atoms.collect())
     };
-    for (input, axis, times) in [(W, 1, gates), (R, 1, gates), (R, 2, 1), (B, 1, 2 * gates), (PEEPHOLES, 1, 3)] {
+    let rows = |times: usize| vec![(1, over(0, times))];
+    let all =
+        [(W, rows(gates)), (R, vec![(1, over(0, gates)), (2, over(0, 1))]), (B, rows(2 * gates)), (PEEPHOLES, rows(3))];
+    for (input, axes) in all {
         if let Some(value) = node.input(input) {
-            walk.relabel(value, axis, over(0, times));
+            walk.relabel(value, axes);
             let labels = walk.of(value);
             walk.pin_axes(&labels, [0], Obstacle::Mixed);
         }
@@ -57,7 +60,7 @@ pub fn recurrent(walk: &mut Walk<'_>, node: &Node, gates: usize) -> Result<Vec<L
         let labels = walk.of(value);
         walk.pin_axes(&labels, [0, 1], Obstacle::Mixed);
         if let Some(Some(_)) = labels.get(2) {
-            walk.relabel(value, 2, over(usize::from(batch_first), 1));
+            walk.relabel(value, [(2, over(usize::from(batch_first), 1))]);
         } else {
             let why = walk.because(Obstacle::Joined);
             for &unit in &units {

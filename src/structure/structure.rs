@@ -318,21 +318,31 @@ fn data_of(model: &Model, graph: &Graph) -> Vec<ValueId> {
     initializers.chain(constants.filter_map(crate::model::Node::output)).collect()
 }
 
-/// Takes away parameters, and then decisions, until everything that remains can be made up for.
+/// Takes away parameters, then columns of what reads them, and then decisions, until everything that remains
+/// can be made up for.
 fn settle(view: View<'_>, analysis: &mut Analysis, producers: &Producers, clearing: &mut Clearing) {
-    // Every round takes something away, so that this ends; in practice after the second one.
     loop {
         let failures = remainders(view, analysis, producers, clearing).failures;
         if failures.is_empty() {
             return;
         }
         let before = clearing.places.len();
-        clearing.places.extend(failures.iter().map(|&(set, _)| set));
-        if clearing.places.len() == before {
-            let reasons: Vec<(SetId, u32)> = failures
-                .into_iter()
-                .map(|(set, node)| (set, analysis.reasons.of(Obstacle::Remainder, Some(node))))
-                .collect();
+        let joint: Vec<SetId> = failures.iter().map(|f| analysis.resolved.joint(f.all.iter().copied())).collect();
+        clearing.places.extend(joint.iter().copied());
+        if clearing.places.len() > before {
+            continue;
+        }
+        let mut zeroed = false;
+        for (failure, joint) in failures.iter().zip(&joint) {
+            if let Some(weight) = failure.weight {
+                zeroed |= clearing.columns.entry(weight).or_default().insert(failure.set);
+                clearing.places.remove(joint);
+            }
+        }
+        if !zeroed {
+            let why = |node| analysis.reasons.of(Obstacle::Remainder, Some(node));
+            let reasons: Vec<(SetId, u32)> =
+                failures.iter().map(|f| f.node).map(why).zip(&failures).map(|(why, f)| (f.set, why)).collect();
             analysis.pin(reasons);
         }
     }

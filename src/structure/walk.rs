@@ -1,7 +1,7 @@
 //! One walk over the graph that gives every axis its atoms.
 
 use super::atoms::{Atom, Atoms, Level, Reason};
-use super::labels::{Axis, Labels};
+use super::labels::{Axis, Labels, for_each_index};
 use super::reason::{Obstacle, Reasons};
 use super::rule::{Barrier, Rule, View};
 use crate::model::{Dim, Graph, Model, Node, NodeId, Shape, ValueId};
@@ -91,24 +91,42 @@ impl<'a> Walk<'a> {
         Some(Axis::flat((0..extent).map(|_| self.atoms.fresh(Level::Channel)).collect()))
     }
 
-    /// Gives an axis of stored data atoms that were worked out elsewhere.
-    pub fn relabel(&mut self, value: ValueId, axis: usize, with: Axis) {
-        let untouched = self.labels[value.0 as usize].is_none() && self.stored[value.0 as usize];
+    /// Gives axes of stored data atoms that were worked out elsewhere.
+    pub fn relabel(&mut self, value: ValueId, axes: impl IntoIterator<Item = (usize, Axis)>) {
+        let untouched = self.labels[value.0 as usize].is_none() && self.view.model.initializer(value).is_some();
         let mut labels = self.of(value);
-        let Some(slot) = labels.get_mut(axis) else { return };
-        *slot = match slot.take() {
-            Some(old) if !untouched => {
-                let why = self.because(Obstacle::Joined);
-                Some(old.united(&with, &mut self.atoms, why))
-            }
-            Some(_) => Some(with),
-            None => {
-                let why = self.because(Obstacle::Joined);
-                with.pin(&mut self.atoms, why);
-                None
-            }
-        };
+        let why = self.because(Obstacle::Joined);
+        for (axis, with) in axes {
+            let Some(slot) = labels.get_mut(axis) else { continue };
+            *slot = match slot.take() {
+                Some(old) if !untouched => Some(old.united(&with, &mut self.atoms, why)),
+                Some(_) => Some(with),
+                None => {
+                    with.pin(&mut self.atoms, why);
+                    None
+                }
+            };
+        }
         self.labels[value.0 as usize] = Some(labels);
+    }
+
+    /// Notes that rows of axes keep equally many places, for values that the graph does not show.
+    pub fn note(&mut self, value: ValueId, labels: &Labels) {
+        for axis in labels.iter().flatten() {
+            let mut gates = Vec::new();
+            for_each_index(&axis.over, |at| {
+                let index = |a: usize| axis.over.iter().position(|&(o, _)| o == a).map_or(0, |i| at[i]);
+                let outer: Vec<Atom> = axis
+                    .over
+                    .iter()
+                    .zip(at)
+                    .filter_map(|(&(a, _), &i)| labels[a].as_ref().map(|outer| outer.get(index, i)))
+                    .collect();
+                gates.push(outer);
+            });
+            let gates = gates.iter().map(|outer| self.atoms.any_of(outer)).collect();
+            self.even.push(Even { value, gates, rows: axis.rows().map(<[Atom]>::to_vec).collect() });
+        }
     }
 
     pub fn shape(&self, node: &Node, input: usize) -> Result<&'a Shape, Barrier> {

@@ -1,10 +1,15 @@
 //! Masked against shrunk: every removal is run both ways.
 
 mod files;
+mod net;
+mod operators;
+mod pins;
+mod recurrent;
+mod transformers;
 
 use secateur::exec::Program;
 use secateur::model::{DType, Model, Tensor, check_consistency};
-use secateur::structure::{Removal, ShrinkOptions, Shrunk, Structure, shrink};
+use secateur::structure::{Group, Removal, ShrinkOptions, Shrunk, Structure, shrink};
 
 /// Numbers without structure, between -1 and 1.
 pub fn spread(len: usize, seed: u64) -> Vec<f32> {
@@ -82,4 +87,18 @@ pub fn share(structure: &Structure, ratio: f64, seed: u64) -> Removal {
 /// Scalars in weights and biases.
 pub fn parameters(model: &Model) -> u64 {
     model.parameter_count()
+}
+
+/// The first group in which a layer produces channels.
+#[track_caller]
+pub fn group_of<'a>(structure: &'a Structure, layer: &str) -> &'a Group {
+    let index = structure.layers().iter().position(|l| l.name == layer).unwrap();
+    let group = structure.groups_of(index).next();
+    &structure.groups()[group.unwrap_or_else(|| panic!("no group: {:?}", structure.pinned()))]
+}
+
+/// Channels of a layer that stay, with the reasons.
+pub fn pinned(structure: &Structure, layer: &str) -> Vec<(Vec<usize>, String)> {
+    let of_layer = structure.pinned().iter().filter(|p| structure.layers()[p.layer].name == layer);
+    of_layer.map(|p| (p.channels.clone(), p.reason.clone())).collect()
 }

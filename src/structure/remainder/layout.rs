@@ -14,7 +14,7 @@ fn agreed(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 /// The constant at an index of which some axes may be any.
-fn over_all(x: &Remainder, index: impl Fn(usize) -> Option<usize>) -> f64 {
+pub(super) fn over_all(x: &Remainder, index: impl Fn(usize) -> Option<usize>) -> f64 {
     let free: Vec<(usize, usize)> = x.axes.iter().copied().filter(|&(axis, _)| index(axis).is_none()).collect();
     let mut values = Vec::new();
     for_each_index(&free, |at| {
@@ -81,10 +81,14 @@ impl Pass<'_> {
         (outputs, cut, dropped): (&[Vec<Picked>], &[usize], Option<usize>),
     ) -> Vec<Option<Remainder>> {
         // A table whose rows are picked by fixed numbers loses its weights like any other.
-        let table = self.producers.nodes.contains(&id) && node.op == "Gather";
+        let table = self.producers.nodes.contains_key(&id) && node.op == "Gather";
         let padding = if node.op == "Pad" { function::padding(node, |i| self.number(node, i)) } else { f64::NAN };
         let exact = (0..if node.op == "Concat" { node.inputs.len() } else { 1 })
             .all(|input| self.operand(node, input).is_some_and(|x| x.exact));
+        let input_places = node.input(0).map(|v| &self.analysis.values[v.0 as usize]);
+        let followed = |pick: &Picked| {
+            node.op == "Concat" || input_places.is_some_and(|p| p.get(pick.axis).is_some_and(Option::is_some))
+        };
         let result = |(picks, output): (&Vec<Picked>, &Option<_>)| {
             if table {
                 return self.table(*output, false, |_| 0.0);
@@ -97,7 +101,7 @@ impl Pass<'_> {
                 };
                 let (mut input, mut padded) = (0, false);
                 let mut from = Vec::with_capacity(picks.len());
-                for pick in picks {
+                for pick in picks.iter().filter(|pick| followed(pick)) {
                     match pick.places.get(index(pick.axis)) {
                         Some(From::Operand(i, place)) => {
                             input = *i;
@@ -171,7 +175,7 @@ impl Pass<'_> {
     }
 
     pub(super) fn looked_up(&self, id: NodeId, node: &Node, axis: usize) -> Option<Remainder> {
-        if self.producers.nodes.contains(&id) {
+        if self.producers.nodes.contains_key(&id) {
             return self.table(node.output(), false, |_| 0.0);
         }
         let x = self.operand(node, 0)?;

@@ -10,7 +10,7 @@ mod layout;
 mod normal;
 mod product;
 
-use super::analysis::Analysis;
+use super::analysis::{Analysis, Places};
 use super::atoms::SetId;
 use super::labels::for_each_index;
 use super::rule::{Reduction, Rule, View};
@@ -48,8 +48,8 @@ impl Remainder {
 /// Which weights are zeroed along which axis, by the nodes that read them.
 #[derive(Clone, Debug)]
 pub struct Producers {
-    /// Nodes whose weight is one of a prunable layer.
-    pub nodes: HashSet<NodeId>,
+    /// Nodes whose weight is one of a prunable layer, with that weight.
+    pub nodes: HashMap<NodeId, String>,
     /// Weights and their axis of outputs.
     pub weights: HashMap<String, usize>,
 }
@@ -58,7 +58,10 @@ impl Producers {
     pub fn of(layers: &[Layer]) -> Self {
         let prunable = || layers.iter().filter(|layer| layer.prunability.is_prunable());
         Self {
-            nodes: prunable().flat_map(|layer| layer.nodes.iter().copied()).collect(),
+            nodes: prunable()
+                .rev()
+                .flat_map(|layer| layer.nodes.iter().map(|&node| (node, layer.weight.clone())))
+                .collect(),
             weights: prunable().map(|layer| (layer.weight.clone(), layer.output_axis)).collect(),
         }
     }
@@ -69,8 +72,21 @@ impl Producers {
 pub struct Remainders {
     /// By value.
     pub values: Vec<Option<Remainder>>,
-    /// Places whose constant cannot be made up for, and the node at which.
-    pub failures: Vec<(SetId, NodeId)>,
+    /// Places whose constant cannot be made up for.
+    pub failures: Vec<Failure>,
+}
+
+/// A place whose constant is of no use to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What removes the place along the axis in question.
+    pub set: SetId,
+    /// What removes it along each of the value's axes.
+    pub all: Vec<SetId>,
+    /// The node.
+    pub node: NodeId,
+    /// The weight that reads the place, if zeros there would do.
+    pub weight: Option<ValueId>,
 }
 
 /// Parameters that may be zeroed with the weights.
@@ -80,6 +96,8 @@ pub struct Clearing {
     pub parameters: HashSet<ValueId>,
     /// Places that lose them.
     pub places: HashSet<SetId>,
+    /// Weights whose columns for some places are zeroed instead.
+    pub columns: HashMap<ValueId, HashSet<SetId>>,
 }
 
 /// Works out what remains of every removable place.
@@ -110,7 +128,7 @@ struct Pass<'a> {
     producers: &'a Producers,
     clearing: &'a Clearing,
     found: Vec<Option<Remainder>>,
-    failures: Vec<(SetId, NodeId)>,
+    failures: Vec<Failure>,
 }
 
 impl Pass<'_> {
@@ -214,7 +232,7 @@ impl Pass<'_> {
                 only(self.table(output, exact, |at| function::unary(node, x.at(at), |i| self.number(node, i))))
             }
             Rule::Broadcast => only(self.broadcast(node)),
-            Rule::Mixed(_) => only(self.mixed(node)),
+            Rule::Mixed(axes) => only(self.mixed(node, axes)),
             Rule::Normalize(norm, axes) => only(self.normalize(id, node, *norm, axes)),
             Rule::Channelwise(over_space) => only(self.channelwise(node, *over_space)),
             Rule::Grouped(groups) => only(self.grouped(node, *groups)),
@@ -294,6 +312,7 @@ impl Pass<'_> {
         id: NodeId,
         node: &Node,
         (input, axis): (usize, usize),
+        weight: Option<ValueId>,
         is_usable: impl Fn(&dyn Fn(usize) -> usize, f64) -> bool,
     ) {
         let Some(value) = node.input(input) else { return };
@@ -307,13 +326,24 @@ impl Pass<'_> {
             Some(r) => r.axes.clone(),
             None => places.over.iter().copied().chain([(axis, places.extent)]).collect(),
         };
-        let mut failed = Vec::new();
+        let zeroed = weight.and_then(|weight| self.clearing.columns.get(&weight));
+        let mut failed: Vec<Failure> = Vec::new();
         for_each_index(&all, |at| {
             let index = |axis: usize| all.iter().position(|&(a, _)| a == axis).map_or(0, |i| at[i]);
             let set = places.sets[places.row(index) * places.extent + index(axis)];
             let value = remainder.map_or(f64::NAN, |r| r.at(index));
-            if self.analysis.can_go(set) && !is_usable(&index, value) && failed.last() != Some(&(set, id)) {
-                failed.push((set, id));
+            let matters = self.analysis.can_go(set) && !zeroed.is_some_and(|zeroed| zeroed.contains(&set));
+            if matters && !is_usable(&index, value) {
+                let of_axis = |(axis, places): (usize, &Option<Places>)| {
+                    let places = places.as_ref()?;
+                    let known = all.iter().any(|&(a, _)| a == axis);
+                    known.then(|| places.sets[places.row(index) * places.extent + index(axis)])
+                };
+                let every = axes.iter().enumerate().filter_map(of_axis).collect();
+                let failure = Failure { set, all: every, node: id, weight };
+                if failed.last() != Some(&failure) {
+                    failed.push(failure);
+                }
             }
         });
         self.failures.append(&mut failed);
@@ -324,12 +354,21 @@ impl Pass<'_> {
     fn folds(&mut self, id: NodeId, node: &Node, input: usize, axis: usize) {
         let Some(value) = node.input(input) else { return };
         let alone = self.found[value.0 as usize].as_ref().is_none_or(|r| r.axes.iter().all(|&(a, _)| a == axis));
-        self.check(id, node, (input, axis), |_, v| if alone { !v.is_nan() } else { v == 0.0 });
+        let weight = self.weight_of(id, node);
+        self.check(id, node, (input, axis), weight, |_, v| if alone { !v.is_nan() } else { v == 0.0 });
     }
 
     /// The removed places of an axis must be zero.
     fn vanishes(&mut self, id: NodeId, node: &Node, input: usize, axis: usize) {
-        self.check(id, node, (input, axis), |_, v| v == 0.0);
+        self.check(id, node, (input, axis), None, |_, v| v == 0.0);
+    }
+
+    /// The weight whose columns can be zeroed place by place.
+    fn weight_of(&self, id: NodeId, node: &Node) -> Option<ValueId> {
+        let fits =
+            matches!(node.op.as_str(), "Conv" | "ConvTranspose" | "Gemm" | "MatMul") && node.int("group", 1) == 1;
+        let name = self.producers.nodes.get(&id).filter(|_| fits)?;
+        self.view.graph.find(name)
     }
 }
 

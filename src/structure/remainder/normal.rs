@@ -1,12 +1,13 @@
 //! Constants through normalisations, pooling and other functions of several places.
 
-use super::{Pass, Remainder};
+use super::layout::over_all;
+use super::{Failure, Pass, Remainder};
 use crate::model::{Node, NodeId};
 use crate::structure::rule::Norm;
 
 impl Pass<'_> {
     /// Pooling, resizing and the like: a constant plane stays one, unless padding shows at its border.
-    pub(super) fn mixed(&self, node: &Node) -> Option<Remainder> {
+    pub(super) fn mixed(&self, node: &Node, axes: &[usize]) -> Option<Remainder> {
         let x = self.operand(node, 0)?;
         let padded = node.ints("pads").is_some_and(|pads| pads.iter().any(|&p| p != 0))
             || node.string("auto_pad").is_some_and(|pad| pad.starts_with("SAME"));
@@ -17,7 +18,7 @@ impl Pass<'_> {
             _ => false,
         };
         self.table(node.output(), x.exact && constant, |at| {
-            let value = x.at(at);
+            let value = over_all(x, |axis| (!axes.contains(&axis)).then(|| at(axis)));
             if constant || value == 0.0 { value } else { f64::NAN }
         })
     }
@@ -42,14 +43,15 @@ impl Pass<'_> {
         };
         self.table(node.output(), false, |at| {
             let (scale, shift) = (parameter(1, at), parameter(2, at));
-            let value = x.at(at);
             if scale == 0.0 {
                 return shift;
             }
             if over_space {
                 // A constant plane is its own mean.
-                return if value.is_nan() { value } else { shift };
+                let plane = over_all(x, |axis| (axis < 2).then(|| at(axis)));
+                return if plane.is_nan() { plane } else { shift };
             }
+            let value = x.at(at);
             (value - parameter(3, at)) / (parameter(4, at) + epsilon).sqrt() * scale + shift
         })
     }
@@ -110,7 +112,7 @@ impl Pass<'_> {
             for (direction, row) in places.rows().enumerate() {
                 for (unit, &set) in row.iter().enumerate() {
                     if self.analysis.can_go(set) && !quiet(direction, unit) {
-                        failed.push((set, id));
+                        failed.push(Failure { set, all: vec![set], node: id, weight: None });
                     }
                 }
             }
@@ -132,8 +134,8 @@ impl Pass<'_> {
             self.view.shape_of(node, 0).and_then(|s| s.last()) == self.view.shape_of(node, 1).and_then(|s| s.last());
         // With shared heads the places of queries and keys do not lie side by side.
         let aligned = if axis == 3 { same(1) } else { single };
-        self.check(id, node, (0, axis), |at, v| v == 0.0 || (aligned && zero(&keys, at)));
-        self.check(id, node, (1, axis), |at, v| v == 0.0 || (aligned && zero(&queries, at)));
+        self.check(id, node, (0, axis), None, |at, v| v == 0.0 || (aligned && zero(&keys, at)));
+        self.check(id, node, (1, axis), None, |at, v| v == 0.0 || (aligned && zero(&queries, at)));
         let values = self.operand(node, 2)?;
         self.table(node.output(), false, |at| {
             if values.is_zero() {

@@ -6,7 +6,7 @@ use crate::model::{Node, NodeId};
 impl Pass<'_> {
     /// The output of a layer whose weights are zeroed: its bias.
     pub(super) fn weighted(&self, id: NodeId, node: &Node, axis: usize) -> Option<Remainder> {
-        if !self.producers.nodes.contains(&id) {
+        if !self.producers.nodes.contains_key(&id) {
             return None;
         }
         let output = node.output()?;
@@ -31,7 +31,7 @@ impl Pass<'_> {
             (true, false) => self.folds(id, node, 1, inner[1]),
             (false, false) => self.meets(id, node, inner),
         }
-        if !self.producers.nodes.contains(&id) {
+        if !self.producers.nodes.contains_key(&id) {
             return None;
         }
         let axis = usize::from(right);
@@ -69,7 +69,7 @@ impl Pass<'_> {
     }
 
     fn weighted_product(&self, id: NodeId, node: &Node, axis: usize, other: usize) -> Option<Remainder> {
-        if !self.producers.nodes.contains(&id) {
+        if !self.producers.nodes.contains_key(&id) {
             let zero = self.operand(node, other).is_some_and(Remainder::is_zero);
             return self.table(node.output(), false, |_| if zero { 0.0 } else { f64::NAN });
         }
@@ -87,7 +87,7 @@ impl Pass<'_> {
             let same_heads = self.rank(node, 0) == self.rank(node, 1);
             let axes = inner;
             let operands = &operands;
-            self.check(id, node, (input, inner[input]), move |at, v| {
+            self.check(id, node, (input, inner[input]), None, move |at, v| {
                 let across = || {
                     operands[other].as_ref().is_some_and(|r| {
                         r.at(|axis| if axis == axes[other] { at(axes[input]) } else { at(axis) }) == 0.0

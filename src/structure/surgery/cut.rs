@@ -1,6 +1,7 @@
 //! Cutting and zeroing stored data.
 
 use super::super::analysis::Places;
+use super::super::atoms::SetId;
 use super::super::error::StructureError;
 use super::super::labels::for_each_index;
 use super::super::remainder::constant_of;
@@ -8,7 +9,7 @@ use super::super::removal::{Gone, Removal};
 use super::super::structure::Structure;
 use super::super::unit::{Role, Slice};
 use super::edit::Edit;
-use crate::model::{Attribute, Dim, Model, Tensor};
+use crate::model::{Attribute, Dim, Model, Tensor, ValueId};
 use bytes::Bytes;
 
 impl Edit<'_> {
@@ -132,15 +133,23 @@ impl Structure {
             for (axis, places) in self.analysis.values[value.0 as usize].iter().enumerate() {
                 let Some(places) = places else { continue };
                 for (flat, &set) in places.sets.iter().enumerate().filter(|&(_, &set)| gone.set(set)) {
-                    let cleared = || self.clearing.parameters.contains(value) && self.clearing.places.contains(&set);
                     let slice = self.slice(data, axis, flat);
-                    if slice.role == Role::Producer || (slice.role == Role::Parameter && cleared()) {
+                    if self.is_zeroed(*value, slice.role, set) {
                         slices.push(slice);
                     }
                 }
             }
         }
         Ok(slices)
+    }
+
+    /// Whether a slice is zero in the masked model once its place goes.
+    fn is_zeroed(&self, value: ValueId, role: Role, set: SetId) -> bool {
+        match role {
+            Role::Producer => true,
+            Role::Parameter => self.clearing.parameters.contains(&value) && self.clearing.places.contains(&set),
+            Role::Consumer => self.clearing.columns.get(&value).is_some_and(|sets| sets.contains(&set)),
+        }
     }
 
     pub(super) fn masked_by(&self, model: &Model, gone: &Gone) -> Result<Model, StructureError> {
@@ -152,15 +161,14 @@ impl Structure {
             let size = tensor.dtype().size();
             for (axis, places) in self.analysis.values[value.0 as usize].iter().enumerate() {
                 let Some(places) = places else { continue };
-                let producer = self.producers.weights.get(name) == Some(&axis);
-                let parameter = self.clearing.parameters.contains(&value);
-                if !producer && !parameter {
+                let role = self.slice_of(value, axis, 0).role;
+                if !places.sets.iter().any(|&set| gone.set(set) && self.is_zeroed(value, role, set)) {
                     continue;
                 }
                 if tensor.shape().get(axis) != Some(&places.extent) {
                     return Err(StructureError::OtherModel(name.clone()));
                 }
-                let goes = |set| gone.set(set) && (producer || self.clearing.places.contains(&set));
+                let goes = |set| gone.set(set) && self.is_zeroed(value, role, set);
                 for (flat, _) in places.sets.iter().enumerate().filter(|&(_, &set)| goes(set)) {
                     let slice = self.slice_of(value, axis, flat);
                     let bytes = bytes.get_or_insert_with(|| tensor.bytes().to_vec());

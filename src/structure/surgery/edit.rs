@@ -51,8 +51,8 @@ impl<'a> Edit<'a> {
         let view = View { model, graph };
         let Remainders { values, failures } =
             remainders(view, &structure.analysis, &structure.producers, &structure.clearing);
-        if let Some((_, node)) = failures.into_iter().find(|&(set, _)| gone.set(set)) {
-            return Err(StructureError::Remainder(graph.node(node).label().to_owned()));
+        if let Some(failure) = failures.into_iter().find(|failure| gone.set(failure.set)) {
+            return Err(StructureError::Remainder(graph.node(failure.node).label().to_owned()));
         }
         let mut edit = Self {
             view,
@@ -127,6 +127,8 @@ impl<'a> Edit<'a> {
             .iter()
             .enumerate()
             .map(|(i, &set)| if self.gone.set(set) { remainder.at(|a| if a == axis { i } else { 0 }) } else { 0.0 })
+            // What is no constant is read by columns that are zero.
+            .map(|constant| if constant.is_nan() { 0.0 } else { constant })
             .collect();
         constants.iter().any(|&c| c != 0.0).then_some(constants)
     }
