@@ -15,6 +15,14 @@ pub enum StructureError {
     /// A residual block of another model.
     #[error("there is no block `{0}`")]
     UnknownBlock(String),
+    /// The block stays, and why.
+    #[error("block `{block}` cannot be left out: {reason}")]
+    BlockStays {
+        /// Name of the block.
+        block: String,
+        /// [`super::Block::reason`].
+        reason: String,
+    },
     /// The channel stays, and why.
     #[error("channel {channel} of `{layer}` cannot be removed, {reason}")]
     Pinned {

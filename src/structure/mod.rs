@@ -3,6 +3,7 @@
 mod analysis;
 mod atoms;
 mod attention;
+mod block;
 mod contract;
 mod convolve;
 mod error;
@@ -20,6 +21,7 @@ mod surgery;
 mod unit;
 mod walk;
 
+pub use block::Block;
 pub use error::StructureError;
 pub use removal::Removal;
 pub use structure::Structure;

@@ -234,7 +234,7 @@ impl Structure {
             UnitKind::Block => " channel groups".to_owned(),
         };
         let others = if more > 0 { format!(" + {more} more") } else { String::new() };
-        let blocks = self.blocks(bases);
+        let blocks = self.even_blocks(bases);
         self.groups.push(Group { name: format!("{first}{what}{others}"), kind, layers, units, blocks });
     }
 
@@ -254,7 +254,7 @@ impl Structure {
     }
 
     /// Units that are in the same rows of all checks.
-    fn blocks(&self, bases: &[u32]) -> Vec<Vec<usize>> {
+    fn even_blocks(&self, bases: &[u32]) -> Vec<Vec<usize>> {
         let at: HashMap<u32, usize> = bases.iter().enumerate().map(|(i, &base)| (base, i)).collect();
         let mut signatures: Vec<Vec<(usize, usize)>> = vec![Vec::new(); bases.len()];
         for (check, found) in self.analysis.checks.iter().enumerate().filter(|(_, found)| found.rows.len() > 1) {

@@ -1,8 +1,8 @@
 //! Whole models from files.
 
-use super::{inputs, parameters, prove, share};
+use super::{distance, inputs, parameters, prove, run, share};
 use secateur::formats;
-use secateur::structure::Structure;
+use secateur::structure::{CHANNELS_KEY, ShrinkOptions, Structure, shrink};
 use std::path::{Path, PathBuf};
 
 #[test]
@@ -47,6 +47,29 @@ fn onnx_models_shrink_at_every_ratio() {
             assert!(!removal.is_empty());
             prove(&model, &structure, &removal, &inputs);
         }
+    }
+}
+
+#[test]
+fn a_shrunk_model_saves_in_kind_and_opens_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_models");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/architectures");
+    let mut paths = vec![samples.join("resnet-8.safetensors"), fixtures.join("mobilenet_v2.pth")];
+    paths.extend(onnx_models());
+    for path in paths {
+        let model = formats::open(&path).unwrap();
+        let structure = Structure::of(&model).unwrap();
+        let shrunk = shrink(&model, &structure, &share(&structure, 0.5, 1), ShrinkOptions::default()).unwrap().model;
+        let written = folder.path().join(path.file_name().unwrap());
+        formats::save(&shrunk, &written).unwrap();
+        let back = formats::open(&written).unwrap();
+        assert_eq!(back.metadata.get(CHANNELS_KEY), shrunk.metadata.get(CHANNELS_KEY), "{}", path.display());
+        let inputs: Vec<_> = inputs(&model, 64).iter().map(first_example).collect();
+        for (a, b) in run(&shrunk, &inputs).iter().zip(&run(&back, &inputs)) {
+            assert!(distance(a, b) < 1e-6, "{}", path.display());
+        }
+        assert_eq!(parameters(&back), parameters(&shrunk));
     }
 }
 

@@ -1,9 +1,12 @@
 //! Masked against shrunk: every removal is run both ways.
 
+mod depth;
 mod files;
 mod net;
 mod operators;
 mod pins;
+mod published;
+mod random;
 mod recurrent;
 mod transformers;
 

@@ -119,7 +119,9 @@ impl Structure {
     /// # Errors
     /// [`super::StructureError::UnknownUnit`]; [`super::StructureError::OtherModel`] for another graph.
     pub fn masked(&self, model: &Model, removal: &Removal) -> Result<Model, StructureError> {
-        self.masked_by(model, &Gone::new(self, removal)?)
+        let mut masked = self.masked_by(model, &Gone::new(self, removal)?)?;
+        super::depth::mask_blocks(self, model, &mut masked, &removal.blocks)?;
+        Ok(masked)
     }
 
     /// The slices that are zero in the masked model.

@@ -2,6 +2,7 @@
 
 mod border;
 mod cut;
+mod depth;
 mod edit;
 mod fold;
 mod freeze;
@@ -74,6 +75,7 @@ pub fn shrink(
     options: ShrinkOptions,
 ) -> Result<Shrunk, StructureError> {
     structure.check(removal)?;
+    depth::chosen(structure, model, &removal.blocks)?;
     let gone = Gone::new(structure, removal)?;
     let mut edit = Edit::new(model, structure, &gone, options)?;
     edit.cut_data()?;
@@ -83,6 +85,7 @@ pub fn shrink(
     infer_facts(&mut shrunk)?;
     freeze::freeze(model, &mut shrunk)?;
     compare(&shrunk, &expected)?;
+    depth::remove_blocks(&mut shrunk, &removal.blocks)?;
     check_consistency(&shrunk)?;
     let kept = kept_channels(structure, &gone);
     if let Some(text) = channel_map(model, &kept) {
