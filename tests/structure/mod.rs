@@ -8,6 +8,7 @@ mod pins;
 mod published;
 mod random;
 mod recurrent;
+mod resnet;
 mod transformers;
 
 use secateur::exec::Program;

@@ -158,32 +158,43 @@ impl Structure {
         let mut masked = model.clone();
         for &value in &self.data {
             let name = &self.names[value.0 as usize];
-            let Some(tensor) = model.tensors.get(name) else { continue };
-            let mut bytes: Option<Vec<u8>> = None;
-            let size = tensor.dtype().size();
-            for (axis, places) in self.analysis.values[value.0 as usize].iter().enumerate() {
-                let Some(places) = places else { continue };
-                let role = self.slice_of(value, axis, 0).role;
-                if !places.sets.iter().any(|&set| gone.set(set) && self.is_zeroed(value, role, set)) {
-                    continue;
+            if let Some(zeroed) = model.tensors.get(name).map(|tensor| self.masked_tensor(value, tensor, gone)) {
+                if let Some(zeroed) = zeroed? {
+                    masked.tensors.insert(name.clone(), zeroed);
                 }
-                if tensor.shape().get(axis) != Some(&places.extent) {
-                    return Err(StructureError::OtherModel(name.clone()));
-                }
-                let goes = |set| gone.set(set) && self.is_zeroed(value, role, set);
-                for (flat, _) in places.sets.iter().enumerate().filter(|&(_, &set)| goes(set)) {
-                    let slice = self.slice_of(value, axis, flat);
-                    let bytes = bytes.get_or_insert_with(|| tensor.bytes().to_vec());
-                    for range in slice.ranges(tensor.shape()) {
-                        bytes[range.start * size..range.end * size].fill(0);
-                    }
-                }
-            }
-            if let Some(bytes) = bytes {
-                let zeroed = Tensor::new(tensor.dtype(), tensor.shape().to_vec(), Bytes::from(bytes))?;
-                masked.tensors.insert(name.clone(), zeroed);
             }
         }
         Ok(masked)
+    }
+
+    /// A tensor in the masked model; none if it is as it was.
+    pub(super) fn masked_tensor(
+        &self,
+        value: ValueId,
+        tensor: &Tensor,
+        gone: &Gone,
+    ) -> Result<Option<Tensor>, StructureError> {
+        let mut bytes: Option<Vec<u8>> = None;
+        let size = tensor.dtype().size();
+        for (axis, places) in self.analysis.values[value.0 as usize].iter().enumerate() {
+            let Some(places) = places else { continue };
+            let role = self.slice_of(value, axis, 0).role;
+            let goes = |set| gone.set(set) && self.is_zeroed(value, role, set);
+            if !places.sets.iter().any(|&set| goes(set)) {
+                continue;
+            }
+            if tensor.shape().get(axis) != Some(&places.extent) {
+                return Err(StructureError::OtherModel(self.names[value.0 as usize].clone()));
+            }
+            for (flat, _) in places.sets.iter().enumerate().filter(|&(_, &set)| goes(set)) {
+                let slice = self.slice_of(value, axis, flat);
+                let bytes = bytes.get_or_insert_with(|| tensor.bytes().to_vec());
+                for range in slice.ranges(tensor.shape()) {
+                    bytes[range.start * size..range.end * size].fill(0);
+                }
+            }
+        }
+        let zeroed = |bytes: Vec<u8>| Tensor::new(tensor.dtype(), tensor.shape().to_vec(), Bytes::from(bytes));
+        Ok(bytes.map(zeroed).transpose()?)
     }
 }

@@ -17,8 +17,6 @@ pub struct Edit<'a> {
     pub gone: &'a Gone,
     pub options: ShrinkOptions,
     pub remainders: Vec<Option<Remainder>>,
-    /// The original without the weights of what goes.
-    pub masked: Model,
     /// Readers of each original value.
     pub readers: Vec<Vec<NodeId>>,
     /// The result so far: tensors.
@@ -60,7 +58,6 @@ impl<'a> Edit<'a> {
             gone,
             options,
             remainders: values,
-            masked: structure.masked_by(model, gone)?,
             readers: graph.consumers(),
             model: Model { graph: None, ..model.clone() },
             graph: Graph { nodes: Vec::with_capacity(graph.nodes.len()), ..graph.clone() },

@@ -18,8 +18,11 @@ pub struct Numbers {
 impl Edit<'_> {
     /// The data behind a value of the masked model.
     pub fn numbers(&self, value: ValueId) -> Option<Numbers> {
-        let known = self.masked.initializer(value).or_else(|| self.view.graph.value(value).fact.constant.as_ref());
-        if let Some(tensor) = known {
+        if let Some(tensor) = self.view.model.initializer(value) {
+            let masked = self.structure.masked_tensor(value, tensor, self.gone).ok()?;
+            return Some(of_tensor(masked.as_ref().unwrap_or(tensor)));
+        }
+        if let Some(tensor) = &self.view.graph.value(value).fact.constant {
             return Some(of_tensor(tensor));
         }
         let node = self.view.graph.nodes.iter().find(|node| node.outputs.contains(&Some(value)))?;
