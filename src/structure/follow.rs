@@ -34,6 +34,8 @@ pub fn follow(walk: &mut Walk<'_>, node: &Node, rule: &Rule) -> Followed {
         Rule::Normalize(norm, axes) => {
             let (labels, _) = walk.operand(node, 0)?;
             let several = axes.iter().filter(|&&a| labels[a].is_some()).count() > 1;
+            let (_, shape) = walk.operand(node, 0)?;
+            walk.pin_axes(&labels, axes.iter().copied().filter(|&a| shape[a].known().is_none()), Obstacle::Dynamic);
             if *norm == Norm::Whole || several {
                 walk.pin_axes(&labels, axes.iter().copied(), Obstacle::Statistics);
             }
@@ -75,7 +77,8 @@ pub fn follow(walk: &mut Walk<'_>, node: &Node, rule: &Rule) -> Followed {
         Rule::Expand => vec![expand(walk, node)?],
         Rule::DepthToSpace { block, columns_first } => vec![depth_to_space(walk, node, *block, *columns_first)?],
         Rule::Reduce { axes, keep, kind } => {
-            let (labels, _) = walk.operand(node, 0)?;
+            let (labels, shape) = walk.operand(node, 0)?;
+            walk.pin_axes(&labels, axes.iter().copied().filter(|&a| shape[a].known().is_none()), Obstacle::Dynamic);
             if *kind == Reduction::Other {
                 walk.pin_axes(&labels, axes.iter().copied(), Obstacle::Mixed);
             }

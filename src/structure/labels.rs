@@ -6,7 +6,8 @@ use std::sync::Arc;
 /// Atoms of all axes of a value; none for an axis that nothing shortens.
 pub type Labels = Vec<Option<Axis>>;
 
-/// Atoms along one axis. Where heads may keep different places, the atoms depend on the index along other
+/// Atoms along one axis; of an axis whose extent is not known, such as batch times heads, those of one period.
+/// Where heads may keep different places, the atoms depend on the index along other
 /// axes as well, which are listed in `over`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Axis {
@@ -107,6 +108,12 @@ impl Axis {
 
     /// Unites the atoms of two descriptions of the same axis and returns the one that tells more.
     pub fn united(&self, other: &Self, atoms: &mut Atoms, why: Reason) -> Self {
+        if self.extent != other.extent {
+            // One of them stands for an unknown number of periods.
+            self.pin(atoms, why);
+            other.pin(atoms, why);
+            return self.clone();
+        }
         let over = joined(&self.over, &other.over);
         let (ours, theirs) = (self.spread(&over), other.spread(&over));
         for (&a, &b) in ours.iter().zip(&theirs) {

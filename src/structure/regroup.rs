@@ -93,6 +93,8 @@ pub fn regroup(
     why: Reason,
 ) -> Labels {
     let mut labels = labels.clone();
+    let (before, after) = periods(&labels, before, after, segments);
+    let (before, after) = (before.as_slice(), after.as_slice());
     // An axis of which others depend must survive as such, or be taken apart with its extents known.
     for segment in segments.iter().filter(|s| !plain(s, before) && extents(&before[s.before.clone()]).is_none()) {
         for along in segment.before.clone() {
@@ -136,6 +138,57 @@ pub fn regroup(
         *axis = translated(axis, segments, (before, after));
     }
     result
+}
+
+/// The shapes with periods in the place of extents that are not known.
+///
+/// Batch times heads, of which only the heads are known, has a period of as many places: what removes one
+/// removes it of every example. Such an axis has the atoms of one period.
+fn periods(labels: &Labels, before: &[Dim], after: &[Dim], segments: &[Segment]) -> (Shape, Shape) {
+    let (mut periodic_before, mut periodic_after) = (before.to_vec(), after.to_vec());
+    for segment in segments.iter().filter(|s| s.matched && labels[s.before.clone()].iter().flatten().next().is_some()) {
+        let (Some((open, known)), Some((open_after, known_after))) =
+            (open_and_known(segment.before.clone(), before), open_and_known(segment.after.clone(), after))
+        else {
+            continue;
+        };
+        let (Some((&last, rest)), Some((&last_after, rest_after))) = (open.split_last(), open_after.split_last())
+        else {
+            continue;
+        };
+        let period = labels[last].as_ref().map_or(1, |axis| axis.extent);
+        let whole = period * known;
+        if known_after == 0 || !whole.is_multiple_of(known_after) || rest.iter().any(|&a| labels[a].is_some()) {
+            continue;
+        }
+        let period_after = whole / known_after;
+        if !has_period(&after[last_after], period_after) {
+            continue;
+        }
+        for &a in rest {
+            periodic_before[a] = Dim::Known(1);
+        }
+        for &a in rest_after {
+            periodic_after[a] = Dim::Known(1);
+        }
+        periodic_before[last] = Dim::Known(period);
+        periodic_after[last_after] = Dim::Known(period_after);
+    }
+    (periodic_before, periodic_after)
+}
+
+/// Whether an extent is a multiple of a period, whatever is fed.
+pub fn has_period(dim: &Dim, period: usize) -> bool {
+    let period = Extent::constant(period as i64);
+    period.as_constant() == Some(1) || Extent::of(dim).is_some_and(|extent| extent.exact_div(&period).is_some())
+}
+
+/// Axes of extents that are not known, if all others stand behind them, and the product of these.
+fn open_and_known(axes: Range<usize>, shape: &[Dim]) -> Option<(Vec<usize>, usize)> {
+    let open: Vec<usize> = axes.clone().filter(|&a| shape[a].known().is_none()).collect();
+    let mut behind = significant(axes, shape).into_iter().skip_while(|a| open.contains(a));
+    let product = behind.try_fold(1usize, |n, a| n.checked_mul(shape[a].known()?))?;
+    Some((open, product))
 }
 
 /// The first axis where later ones are not known: blocks of channels, or a channel for each of its blocks.

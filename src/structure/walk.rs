@@ -3,6 +3,7 @@
 use super::atoms::{Atom, Atoms, Level, Reason};
 use super::labels::{Axis, Labels, for_each_index};
 use super::reason::{Obstacle, Reasons};
+use super::regroup::has_period;
 use super::rule::{Barrier, Rule, View};
 use crate::model::{Dim, Graph, Model, Node, NodeId, Shape, ValueId};
 
@@ -209,7 +210,11 @@ impl<'a> Walk<'a> {
         let shape = self.view.shape(value);
         for (axis, label) in labels.iter_mut().enumerate() {
             let Some(found) = label else { continue };
-            let fits = shape.and_then(|s| s.get(axis)).and_then(Dim::known) == Some(found.extent);
+            let dim = shape.and_then(|s| s.get(axis));
+            let fits = dim.is_some_and(|dim| match dim.known() {
+                Some(extent) => extent == found.extent,
+                None => has_period(dim, found.extent),
+            });
             if !fits {
                 let why = self.reasons.of(Obstacle::Dynamic, Some(self.here));
                 found.pin(&mut self.atoms, why);

@@ -332,6 +332,37 @@ fn the_root_of_a_heads_size_stays_what_it_was() {
 }
 
 #[test]
+fn heads_that_are_folded_into_the_batch_go_from_every_example() {
+    // As PyTorch's `MultiheadAttention` is exported: [length, batch x heads, size].
+    let mut net = Net::new();
+    let x = net.b.input("x", vec![5.into(), Dim::symbol("batch"), 6.into()]);
+    let shape = net.node("Shape", &[x], &[]);
+    let one = net.int(1);
+    let batch = net.node("Gather", &[shape, one], &[]);
+    let heads = net.int(3);
+    let rows = net.node("Mul", &[batch, heads], &[]);
+    let axis = net.ints(&[0]);
+    let rows = net.node("Unsqueeze", &[rows, axis], &[]);
+    let (length, size) = (net.ints(&[5]), net.ints(&[4]));
+    let target = net.node("Concat", &[length, rows, size], &[("axis", Int(0))]);
+    let [q, k, v] = ["q", "k", "v"].map(|name| {
+        let h = net.dense(name, x, 12, 6);
+        let h = net.node("Reshape", &[h, target], &[]);
+        net.transpose(h, &[1, 0, 2])
+    });
+    let k = net.transpose(k, &[0, 2, 1]);
+    let scores = net.node("MatMul", &[q, k], &[]);
+    let weights = net.node("Softmax", &[scores], &[("axis", Int(-1))]);
+    let mixed = net.node("MatMul", &[weights, v], &[]);
+    let mixed = net.transpose(mixed, &[1, 0, 2]);
+    let mixed = net.reshape(mixed, &[5, -1, 12]);
+    let y = net.dense("out", mixed, 3, 12);
+    let structure = proves(&net.done(y));
+    let heads = structure.groups().iter().find(|g| g.kind == UnitKind::Head).unwrap();
+    assert_eq!(heads.units.len(), 3);
+}
+
+#[test]
 fn joint_projections_split_by_an_axis_of_three_shrink() {
     let fused = |net: &mut Net, x: ValueId| {
         let h = net.dense("qkv", x, 36, 6);

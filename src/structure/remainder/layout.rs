@@ -2,6 +2,7 @@
 
 use super::{Pass, Remainder, function};
 use crate::model::{Dim, Node, NodeId};
+use crate::structure::analysis::Places;
 use crate::structure::labels::for_each_index;
 use crate::structure::regroup::Segment;
 use crate::structure::rule::{From, Picked};
@@ -29,7 +30,16 @@ impl Pass<'_> {
         let x = self.operand(node, 0)?;
         let (before, after) = (self.view.shape_of(node, 0)?, self.view.shape(node.output()?)?);
         let labelled = &self.analysis.values[node.output()?.0 as usize];
-        // Extents that are not known do not matter to the constants; 1 stands for them.
+        let source = &self.analysis.values[node.input(0)?.0 as usize];
+        // Of extents that are not known one period matters to the constants, or nothing.
+        let periodic = |shape: &[Dim], places: &[Option<Places>]| -> Vec<Dim> {
+            let extent = |(dim, places): (&Dim, &Option<Places>)| match (dim.known(), places) {
+                (None, Some(places)) => Dim::Known(places.extent),
+                _ => Dim::Known(dim.known().unwrap_or(1)),
+            };
+            shape.iter().zip(places).map(extent).collect()
+        };
+        let (before, after) = (periodic(before, source), periodic(after, labelled));
         let extent = |dim: &Dim| dim.known().unwrap_or(1);
         let pieces: Vec<(&Segment, usize, usize)> = segments
             .iter()

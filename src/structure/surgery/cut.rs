@@ -158,10 +158,9 @@ impl Structure {
         let mut masked = model.clone();
         for &value in &self.data {
             let name = &self.names[value.0 as usize];
-            if let Some(zeroed) = model.tensors.get(name).map(|tensor| self.masked_tensor(value, tensor, gone)) {
-                if let Some(zeroed) = zeroed? {
-                    masked.tensors.insert(name.clone(), zeroed);
-                }
+            let Some(tensor) = model.tensors.get(name) else { continue };
+            if let Some(zeroed) = self.masked_tensor(value, tensor, gone)? {
+                masked.tensors.insert(name.clone(), zeroed);
             }
         }
         Ok(masked)

@@ -6,7 +6,7 @@ use super::super::removal::Gone;
 use super::super::rule::View;
 use super::super::structure::Structure;
 use super::{Inexact, ShrinkOptions};
-use crate::model::{Attribute, Dim, Fact, Graph, Model, Node, NodeId, Shape, Tensor, ValueId};
+use crate::model::{Attribute, Dim, Extent, Fact, Graph, Model, Node, NodeId, Shape, Tensor, ValueId};
 use std::collections::{HashMap, HashSet};
 
 /// A model that is being rewritten, beside the one that it comes from.
@@ -107,7 +107,17 @@ impl<'a> Edit<'a> {
 
     fn shape_after(&self, value: ValueId) -> Option<Shape> {
         let shape = self.view.shape(value)?.clone();
-        let extent = |(axis, dim): (usize, Dim)| self.extent_after(value, axis).map_or(dim, Dim::Known);
+        let extent = |(axis, dim): (usize, Dim)| match (self.extent_after(value, axis), dim.known()) {
+            (Some(after), Some(_)) => Dim::Known(after),
+            (Some(after), None) => {
+                // As many periods as before, of fewer places.
+                let before = self.structure.analysis.values[value.0 as usize][axis].as_ref().map_or(1, |p| p.extent);
+                let periods = Extent::of(&dim).and_then(|e| e.exact_div(&Extent::constant(before as i64)));
+                periods.and_then(|n| n.mul(&Extent::constant(after as i64))).map_or(Dim::Unknown, Dim::from)
+            }
+            (None, Some(_)) => dim,
+            (None, None) => Dim::Unknown,
+        };
         Some(shape.into_iter().enumerate().map(extent).collect())
     }
 

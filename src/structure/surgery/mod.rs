@@ -100,7 +100,12 @@ fn compare(shrunk: &Model, expected: &[Option<Shape>]) -> Result<(), StructureEr
     let Some(graph) = &shrunk.graph else { return Err(StructureError::NoGraph) };
     for (value, expected) in graph.values.iter().zip(expected) {
         let (Some(expected), Some(actual)) = (expected, &value.fact.shape) else { continue };
-        let differs = |(a, b): (&Dim, &Dim)| a.known().is_some_and(|a| b.known() != Some(a));
+        let differs = |(a, b): (&Dim, &Dim)| {
+            *a != Dim::Unknown && *b != Dim::Unknown && a != b || {
+                // What was known must still be.
+                a.known().is_some() && *b == Dim::Unknown
+            }
+        };
         if expected.len() != actual.len() || expected.iter().zip(actual).any(differs) {
             let text = |shape: &Shape| format!("[{}]", shape.iter().map(Dim::to_string).collect::<Vec<_>>().join(", "));
             return Err(StructureError::Shape {

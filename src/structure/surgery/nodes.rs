@@ -4,7 +4,7 @@ use super::super::error::StructureError;
 use super::super::rule::{From, Norm, Picked, Reduction, Rule};
 use super::edit::Edit;
 use super::fold::{Steps, int};
-use crate::model::{Dim, Node, NodeId, Shape, Tensor, ValueId};
+use crate::model::{Node, NodeId, Shape, Tensor, ValueId};
 
 impl Edit<'_> {
     /// Writes every node anew.
@@ -84,32 +84,50 @@ impl Edit<'_> {
         }
         let after = self.shape_now(Some(output)).cloned().unwrap_or_default();
         let Some(old) = node.input(input) else { return Ok(()) };
+        // Of an axis of unknown extent the number of places in a period, before and after.
+        let period = |axis: usize| {
+            let places = self.places(Some(output), axis)?;
+            after[axis].known().is_none().then_some((places.extent as i64, self.extent_after(output, axis)? as i64))
+        };
         let extent = |axis: usize| after[axis].known().unwrap_or(1) as i64;
         if let Some(mut target) = self.view.ints(node, input) {
             let offset = rank.saturating_sub(target.len());
             let copies = node.op == "Reshape" && node.int("allowzero", 0) == 0;
             for &axis in changed.iter().filter(|&&axis| axis >= offset) {
-                let same = || {
-                    self.shape_now(node.input(0)).and_then(|s| s.get(axis)) == Some(&Dim::Known(extent(axis) as usize))
-                };
+                let same = || self.shape_now(node.input(0)).and_then(|s| s.get(axis)) == after.get(axis);
                 let slot = &mut target[axis - offset];
                 let stays = *slot == -1 || (*slot == 0 && copies && same()) || (node.op == "Expand" && *slot == 1);
                 if !stays {
-                    *slot = extent(axis);
+                    *slot = period(axis).map_or_else(|| extent(axis), |(from, to)| *slot * to / from);
                 }
             }
             let tensor = Tensor::from_i64(vec![target.len()], &target)?;
             node.inputs[input] = Some(self.constant(&format!("{}_shape", node.label()), tensor));
             return Ok(());
         }
-        // Computed in part: what has changed is put in its place.
-        let mask: Vec<u8> = (0..rank).map(|axis| u8::from(changed.contains(&axis))).collect();
-        let extents: Vec<i64> = (0..rank).map(|axis| if changed.contains(&axis) { extent(axis) } else { 0 }).collect();
+        // Computed in part: what has changed is put in its place, or scaled.
         let label = node.label().to_owned();
-        let mask = Tensor::new(crate::model::DType::Bool, vec![rank], mask.into())?;
-        let mask = self.constant(&format!("{label}_cut_axes"), mask);
-        let extents = self.constant(&format!("{label}_extents"), Tensor::from_i64(vec![rank], &extents)?);
-        let shape = self.insert(&format!("{label}_shape"), "Where", vec![Some(mask), Some(extents), Some(old)], &[]);
+        let list = |values: Vec<i64>| Tensor::from_i64(vec![rank], &values);
+        let periods: Vec<Option<(i64, i64)>> = (0..rank).map(period).collect();
+        let fixed = |axis: &usize| changed.contains(axis) && periods[*axis].is_none();
+        let mask: Vec<u8> = (0..rank).map(|axis| u8::from(fixed(&axis))).collect();
+        let extents = list((0..rank).map(|axis| if fixed(&axis) { extent(axis) } else { 0 }).collect())?;
+        let mut shape = old;
+        if periods.iter().any(Option::is_some) {
+            let parts = [("Mul", 1), ("Div", 0)].map(|(op, part)| {
+                (op, periods.iter().map(|p| p.map_or(1, |(from, to)| [from, to][part])).collect::<Vec<i64>>())
+            });
+            for (op, values) in parts {
+                let factor = self.constant(&format!("{label}_{}_by", op.to_lowercase()), list(values)?);
+                shape = self.insert(&format!("{label}_periods"), op, vec![Some(shape), Some(factor)], &[]);
+            }
+        }
+        if mask.contains(&1) {
+            let mask = Tensor::new(crate::model::DType::Bool, vec![rank], mask.into())?;
+            let mask = self.constant(&format!("{label}_cut_axes"), mask);
+            let extents = self.constant(&format!("{label}_extents"), extents);
+            shape = self.insert(&format!("{label}_shape"), "Where", vec![Some(mask), Some(extents), Some(shape)], &[]);
+        }
         node.inputs[input] = Some(shape);
         Ok(())
     }
