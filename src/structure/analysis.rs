@@ -105,6 +105,19 @@ impl Analysis {
     }
 }
 
+impl Analysis {
+    /// Takes one decision back.
+    pub fn pin_base(&mut self, base: u32, why: u32) {
+        let entry = &mut self.resolved.bases[base as usize];
+        if entry.pin == 0 {
+            entry.pin = why;
+        }
+        for set in &mut self.resolved.sets {
+            set.retain(|&b| b != base);
+        }
+    }
+}
+
 fn checks(values: &[Vec<Option<Places>>], even: &[Even], resolved: &Resolved) -> Vec<Check> {
     let mut found = Vec::new();
     let mut seen: HashSet<(*const SetId, usize)> = HashSet::new();

@@ -25,6 +25,8 @@ pub enum Obstacle {
     Picked,
     /// The body of the node reads the value.
     Body,
+    /// Nothing would be left of a value, by its index.
+    Whole(u32),
     /// The value that stays behind without weights cannot be made up for.
     Remainder,
 }
@@ -78,6 +80,10 @@ impl Reasons {
             Obstacle::Lookup => format!("pinned: {at} looks it up by computed indices"),
             Obstacle::Picked => format!("pinned: {at} picks it by its number"),
             Obstacle::Body => format!("pinned: the body of {at} reads it"),
+            Obstacle::Whole(value) => {
+                let name = graph.values.get(value as usize).map_or("", |value| value.name.as_str());
+                format!("pinned: nothing would be left of `{name}`")
+            }
             Obstacle::Remainder => {
                 format!("pinned: what it still sends without its weights cannot be made up for at {at}")
             }

@@ -183,12 +183,11 @@ pub fn has_period(dim: &Dim, period: usize) -> bool {
     period.as_constant() == Some(1) || Extent::of(dim).is_some_and(|extent| extent.exact_div(&period).is_some())
 }
 
-/// Axes of extents that are not known, if all others stand behind them, and the product of these.
+/// Axes up to the last one of unknown extent, and the product of those behind it.
 fn open_and_known(axes: Range<usize>, shape: &[Dim]) -> Option<(Vec<usize>, usize)> {
-    let open: Vec<usize> = axes.clone().filter(|&a| shape[a].known().is_none()).collect();
-    let mut behind = significant(axes, shape).into_iter().skip_while(|a| open.contains(a));
-    let product = behind.try_fold(1usize, |n, a| n.checked_mul(shape[a].known()?))?;
-    Some((open, product))
+    let last = axes.clone().rev().find(|&a| shape[a].known().is_none())?;
+    let product = (last + 1..axes.end).try_fold(1usize, |n, a| n.checked_mul(shape[a].known()?))?;
+    Some(((axes.start..=last).collect(), product))
 }
 
 /// The first axis where later ones are not known: blocks of channels, or a channel for each of its blocks.

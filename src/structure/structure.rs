@@ -43,6 +43,7 @@ impl Structure {
         let mut analysis = Analysis::of(Walk::over(model, graph));
         let mut clearing = Clearing { parameters: parameters(view, &analysis, &producers), ..Clearing::default() };
         settle(view, &mut analysis, &producers, &mut clearing);
+        keep_something(&mut analysis);
         let data: Vec<ValueId> = data_of(model, graph);
         let mut structure = Self {
             producers,
@@ -345,6 +346,26 @@ fn settle(view: View<'_>, analysis: &mut Analysis, producers: &Producers, cleari
                 failures.iter().map(|f| f.node).map(why).zip(&failures).map(|(why, f)| (f.set, why)).collect();
             analysis.pin(reasons);
         }
+    }
+}
+
+/// Takes back decisions that would leave nothing of a row.
+fn keep_something(analysis: &mut Analysis) {
+    let mut whole: Vec<(u32, ValueId)> = Vec::new();
+    for check in &analysis.checks {
+        for row in &check.rows {
+            let sets =
+                |sets: &[SetId]| sets.iter().map(|&set| &analysis.resolved.sets[set.0 as usize]).collect::<Vec<_>>();
+            let (gates, places) = (sets(&row.gates), sets(&row.places));
+            let Some((first, rest)) = places.split_first() else { continue };
+            let common = first.iter().filter(|base| rest.iter().all(|set| set.contains(base)));
+            let alone = common.filter(|base| !gates.iter().any(|gate| gate.contains(base)));
+            whole.extend(alone.map(|&base| (base, check.value)));
+        }
+    }
+    for (base, value) in whole {
+        let why = analysis.reasons.of(Obstacle::Whole(value.0), None);
+        analysis.pin_base(base, why);
     }
 }
 

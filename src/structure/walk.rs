@@ -220,6 +220,9 @@ impl<'a> Walk<'a> {
                 found.pin(&mut self.atoms, why);
                 *label = None;
             } else if found.extent <= 1 {
+                // The only place of an axis cannot go.
+                let why = self.reasons.of(Obstacle::Picked, Some(self.here));
+                found.pin(&mut self.atoms, why);
                 *label = None;
             }
         }

@@ -2,6 +2,7 @@
 
 mod depth;
 mod files;
+mod matrices;
 mod net;
 mod operators;
 mod pins;

@@ -333,7 +333,15 @@ fn the_root_of_a_heads_size_stays_what_it_was() {
 
 #[test]
 fn heads_that_are_folded_into_the_batch_go_from_every_example() {
-    // As PyTorch's `MultiheadAttention` is exported: [length, batch x heads, size].
+    for rows in [&[5, -1, 12][..], &[-1, 12]] {
+        let structure = proves(&folded_heads(rows));
+        let heads = structure.groups().iter().find(|g| g.kind == UnitKind::Head).unwrap();
+        assert_eq!(heads.units.len(), 3);
+    }
+}
+
+/// As PyTorch's `MultiheadAttention` is exported: [length, batch x heads, size].
+fn folded_heads(joined: &[i64]) -> Model {
     let mut net = Net::new();
     let x = net.b.input("x", vec![5.into(), Dim::symbol("batch"), 6.into()]);
     let shape = net.node("Shape", &[x], &[]);
@@ -355,27 +363,50 @@ fn heads_that_are_folded_into_the_batch_go_from_every_example() {
     let weights = net.node("Softmax", &[scores], &[("axis", Int(-1))]);
     let mixed = net.node("MatMul", &[weights, v], &[]);
     let mixed = net.transpose(mixed, &[1, 0, 2]);
-    let mixed = net.reshape(mixed, &[5, -1, 12]);
+    let mixed = net.reshape(mixed, joined);
     let y = net.dense("out", mixed, 3, 12);
-    let structure = proves(&net.done(y));
-    let heads = structure.groups().iter().find(|g| g.kind == UnitKind::Head).unwrap();
-    assert_eq!(heads.units.len(), 3);
+    net.done(y)
+}
+
+#[test]
+fn a_width_taken_from_the_shape_of_something_else_stays_what_it_was() {
+    let mut net = Net::new();
+    let x = net.input(&[5, 6]);
+    let h = net.dense("in", x, 12, 6);
+    let shape = net.node("Shape", &[h], &[]);
+    let wide = net.dense("wide", h, 4, 12);
+    let wide = net.node("Concat", &[wide, wide, wide], &[("axis", Int(-1))]);
+    let wide = net.transpose(wide, &[0, 2, 1]);
+    let wide = net.reshape(wide, &[0, 3, 4, 5]);
+    let wide = net.transpose(wide, &[0, 3, 1, 2]);
+    // Three times four, and by chance the width of the first layer.
+    let wide = net.node("Reshape", &[wide, shape], &[]);
+    let y = net.dense("out", wide, 3, 12);
+    proves(&net.done(y));
 }
 
 #[test]
 fn joint_projections_split_by_an_axis_of_three_shrink() {
-    let fused = |net: &mut Net, x: ValueId| {
+    let fused = |net: &mut Net, x: ValueId, by_number: bool| {
         let h = net.dense("qkv", x, 36, 6);
         let h = net.reshape(h, &[0, 5, 3, 3, 4]);
         let h = net.transpose(h, &[2, 0, 3, 1, 4]);
         [0, 1, 2].map(|i| {
-            let i = net.int(i);
-            net.node("Gather", &[h, i], &[("axis", Int(0))])
+            let index = net.int(i);
+            if by_number {
+                return net.node("Gather", &[h, index], &[("axis", Int(0))]);
+            }
+            let part = net.slice(h, 0, i, i + 1);
+            let axis = net.ints(&[0]);
+            net.node("Squeeze", &[part, axis], &[])
         })
     };
-    let structure = proves(&attention(fused, |_, q| q));
-    let heads = structure.groups().iter().find(|g| g.kind == UnitKind::Head).unwrap();
-    assert_eq!((heads.units.len(), structure.units()[heads.units[0].0 as usize].channels.len()), (3, 12));
+    for by_number in [true, false] {
+        let structure = proves(&attention(|net, x| fused(net, x, by_number), |_, q| q));
+        let heads = structure.groups().iter().find(|g| g.kind == UnitKind::Head).unwrap();
+        assert_eq!((heads.units.len(), structure.units()[heads.units[0].0 as usize].channels.len()), (3, 12));
+        assert!(structure.groups().iter().all(|g| g.kind != UnitKind::Block), "none of the three can go");
+    }
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub struct Edit<'a> {
     pub gone: &'a Gone,
     pub options: ShrinkOptions,
     pub remainders: Vec<Option<Remainder>>,
+    /// Values that follow from extents that are now others.
+    pub changed: HashSet<ValueId>,
     /// Readers of each original value.
     pub readers: Vec<Vec<NodeId>>,
     /// The result so far: tensors.
@@ -58,6 +60,9 @@ impl<'a> Edit<'a> {
             gone,
             options,
             remainders: values,
+            changed: super::freeze::changed_by_shapes(graph, |value| {
+                structure.analysis.values[value.0 as usize].iter().any(|places| gone.shrinks(places.as_ref()))
+            }),
             readers: graph.consumers(),
             model: Model { graph: None, ..model.clone() },
             graph: Graph { nodes: Vec::with_capacity(graph.nodes.len()), ..graph.clone() },

@@ -83,7 +83,6 @@ pub fn shrink(
     let Edit { model: mut shrunk, graph, expected, inexact, .. } = edit;
     shrunk.graph = Some(graph);
     infer_facts(&mut shrunk)?;
-    freeze::freeze(model, &mut shrunk)?;
     compare(&shrunk, &expected)?;
     depth::remove_blocks(&mut shrunk, &removal.blocks)?;
     check_consistency(&shrunk)?;

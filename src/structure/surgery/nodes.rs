@@ -15,6 +15,7 @@ impl Edit<'_> {
             let mut node = node.clone();
             let rule = &structure.analysis.rules[id.0 as usize];
             let mut steps = self.node(id, &mut node, rule)?;
+            self.freeze(id, &mut node);
             steps.extend(self.pending.remove(&id).unwrap_or_default().into_iter().map(|border| ("Add", border)));
             self.finish(node, &steps);
         }
@@ -24,9 +25,9 @@ impl Edit<'_> {
     fn node(&mut self, id: NodeId, node: &mut Node, rule: &Rule) -> Result<Steps, StructureError> {
         match rule {
             Rule::Constant => self.cut_constant(node)?,
-            Rule::Filled => self.reshape_operand(node, 0)?,
-            Rule::Expand => self.reshape_operand(node, 1)?,
-            Rule::Regroup(_) if node.op == "Reshape" => self.reshape_operand(node, 1)?,
+            Rule::Filled => self.reshape_operand(id, node, 0)?,
+            Rule::Expand => self.reshape_operand(id, node, 1)?,
+            Rule::Regroup(_) if node.op == "Reshape" => self.reshape_operand(id, node, 1)?,
             Rule::Mixed(_) if node.op == "Resize" => self.resize(node)?,
             Rule::Conv { groups, transposed } => {
                 if *groups > 1 {
@@ -75,11 +76,13 @@ impl Edit<'_> {
     }
 
     /// Gives a shape operand the extents that the result now has.
-    fn reshape_operand(&mut self, node: &mut Node, input: usize) -> Result<(), StructureError> {
+    fn reshape_operand(&mut self, id: NodeId, node: &mut Node, input: usize) -> Result<(), StructureError> {
         let Some(output) = node.output() else { return Ok(()) };
         let rank = self.view.shape(output).map_or(0, Vec::len);
         let changed: Vec<usize> = (0..rank).filter(|&axis| self.places(Some(output), axis).is_some()).collect();
-        if changed.is_empty() {
+        let computed = self.view.graph.nodes.get(id.0 as usize).and_then(|n| n.input(input));
+        let depends = computed.is_some_and(|value| self.changed.contains(&value));
+        if changed.is_empty() && !depends {
             return Ok(());
         }
         let after = self.shape_now(Some(output)).cloned().unwrap_or_default();
@@ -109,7 +112,11 @@ impl Edit<'_> {
         let label = node.label().to_owned();
         let list = |values: Vec<i64>| Tensor::from_i64(vec![rank], &values);
         let periods: Vec<Option<(i64, i64)>> = (0..rank).map(period).collect();
-        let fixed = |axis: &usize| changed.contains(axis) && periods[*axis].is_none();
+        // Where the shape follows from extents that are others now, everything known is put in its place.
+        let fixed = |axis: &usize| {
+            let put = changed.contains(axis) || (depends && after.get(*axis).is_some_and(|d| d.known().is_some()));
+            put && periods[*axis].is_none()
+        };
         let mask: Vec<u8> = (0..rank).map(|axis| u8::from(fixed(&axis))).collect();
         let extents = list((0..rank).map(|axis| if fixed(&axis) { extent(axis) } else { 0 }).collect())?;
         let mut shape = old;
