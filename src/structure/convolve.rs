@@ -88,7 +88,7 @@ fn grouped(
     let extents = walk.shape(node, 1)?.iter().take(2).map(Dim::known).collect::<Option<Vec<usize>>>();
     let Some(&[first, second]) = extents.as_deref() else { return Err(Barrier::Dynamic) };
     let (ins, outs) = if transposed { (first, second * groups) } else { (second * groups, first) };
-    if ins % groups != 0 || outs % groups != 0 {
+    if ins == 0 || outs == 0 || ins % groups != 0 || outs % groups != 0 {
         return Err(Barrier::Dynamic);
     }
     let why = walk.because(Obstacle::Joined);

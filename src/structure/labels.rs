@@ -27,6 +27,7 @@ impl Axis {
 
     /// Atoms that depend on other axes; those that make no difference are left out.
     pub fn over(over: Vec<(usize, usize)>, extent: usize, atoms: Vec<Atom>) -> Self {
+        let over = if extent == 0 { Vec::new() } else { over };
         let mut axis = Self { over, extent, atoms: atoms.into() };
         let mut position = 0;
         while position < axis.over.len() {

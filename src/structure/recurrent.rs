@@ -23,7 +23,7 @@ pub fn recurrent(walk: &mut Walk<'_>, node: &Node, gates: usize) -> Result<Vec<L
     let [directions, hidden] =
         [walk.shape(node, R)?.first(), walk.shape(node, R)?.last()].map(|d| d.and_then(Dim::known));
     let (Some(directions), Some(hidden)) = (directions, hidden) else { return Err(Barrier::Dynamic) };
-    if shape.len() != 3 || w.len() != 3 || w[1].known() != Some(gates * hidden) {
+    if hidden == 0 || directions == 0 || shape.len() != 3 || w.len() != 3 || w[1].known() != Some(gates * hidden) {
         return Err(Barrier::Dynamic);
     }
     walk.pin_axes(&x, [0, 1], Obstacle::Mixed);

@@ -118,8 +118,8 @@ pub fn regroup(
             result[to] = labels[from].as_ref().map(|axis| axis.renumbered(|a| a + BEFORE));
             continue;
         }
-        let known =
-            extents(&before[segment.before.clone()]).is_some() && extents(&after[segment.after.clone()]).is_some();
+        let known = |dims: &[Dim]| extents(dims).is_some_and(|extents| !extents.contains(&0));
+        let known = known(&before[segment.before.clone()]) && known(&after[segment.after.clone()]);
         if !known || !segment.matched {
             let first = wide.first().copied().zip(sizes.first().copied()).filter(|_| segment.matched);
             let leading = first.and_then(|first| leading(atoms, &labels, first, (before, after), why));
@@ -158,7 +158,11 @@ fn periods(labels: &Labels, before: &[Dim], after: &[Dim], segments: &[Segment])
         };
         let period = labels[last].as_ref().map_or(1, |axis| axis.extent);
         let whole = period * known;
-        if known_after == 0 || !whole.is_multiple_of(known_after) || rest.iter().any(|&a| labels[a].is_some()) {
+        if whole == 0
+            || known_after == 0
+            || !whole.is_multiple_of(known_after)
+            || rest.iter().any(|&a| labels[a].is_some())
+        {
             continue;
         }
         let period_after = whole / known_after;

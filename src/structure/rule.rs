@@ -200,7 +200,7 @@ fn by_name(view: View<'_>, node: &Node) -> Option<Rule> {
         "GridSample" => Rule::Mixed((2..rank(0)?).chain([0]).collect()),
         "Resize" => {
             let (before, after) = (view.shape_of(node, 0)?, view.shape(node.output()?)?);
-            let changed = |&a: &usize| before[a] != after[a] || before[a] == Dim::Unknown;
+            let changed = |&a: &usize| before.get(a) != after.get(a) || before[a] == Dim::Unknown;
             Rule::Mixed((0..before.len()).filter(changed).collect())
         }
         "Conv" | "ConvTranspose" => {
@@ -258,7 +258,7 @@ fn concat(view: View<'_>, node: &Node) -> Option<Rule> {
     let axis = axis(node.int("axis", 0), view.shape_of(node, 0)?.len())?;
     let mut places = Vec::new();
     for input in 0..node.inputs.len() {
-        match view.shape_of(node, input)?[axis].known() {
+        match view.shape_of(node, input)?.get(axis)?.known() {
             Some(count) => places.extend(whole(input, count)),
             // Along an axis of computed extent, such as a sequence, nothing is ever removed.
             None => return Some(Rule::Pick { outputs: vec![Vec::new()], cut: vec![axis], dropped: None }),
@@ -274,7 +274,7 @@ fn split(view: View<'_>, node: &Node) -> Option<Rule> {
     let mut outputs = Vec::new();
     for output in &node.outputs {
         // Without a name for the part its extent is not known either.
-        let Some(count) = output.and_then(|o| view.shape(o)?[axis].known()) else { return Some(cut) };
+        let Some(count) = output.and_then(|o| view.shape(o)?.get(axis)?.known()) else { return Some(cut) };
         outputs.push(vec![Picked { axis, places: whole(0, start + count).skip(start).collect() }]);
         start += count;
     }

@@ -205,3 +205,30 @@ fn what_goes_into_a_bias_instead_of_the_border_is_reported() {
     assert_eq!(shrunk.inexact[0].node, "c");
     assert_eq!(shrunk.model.graph.as_ref().unwrap().nodes.len(), model.graph.as_ref().unwrap().nodes.len());
 }
+
+/// Folder of the ONNX project's node tests, as Debian's `libonnx-testdata` has it.
+const NODE_TESTS: &str = "/usr/share/libonnx-testdata/data/node";
+
+#[test]
+fn no_operator_of_the_onnx_project_aborts_the_walk() {
+    let Ok(folder) = std::fs::read_dir(NODE_TESTS) else { return };
+    for case in folder {
+        let path = case.unwrap().path().join("model.onnx");
+        let Ok(mut model) = secateur::formats::open(&path) else { continue };
+        Structure::of(&model).unwrap();
+        // Once more with all but the first input as stored data, so that weights are weights.
+        let graph = model.graph.as_mut().unwrap();
+        for input in graph.inputs.split_off(1.min(graph.inputs.len())) {
+            let value = graph.value(input);
+            let shape = value.fact.extents().unwrap_or_default();
+            let bytes = shape.iter().product::<usize>() * value.fact.dtype.map_or(4, secateur::model::DType::size);
+            let dtype = value.fact.dtype.unwrap_or(secateur::model::DType::F32);
+            let tensor = secateur::model::Tensor::new(dtype, shape, vec![0; bytes].into()).unwrap();
+            model.tensors.insert(value.name.clone(), tensor);
+        }
+        if secateur::model::infer_facts(&mut model).is_ok() {
+            let structure = Structure::of(&model).unwrap();
+            assert_eq!(structure.check(&Removal::default()), Ok(()), "{}", path.display());
+        }
+    }
+}

@@ -40,4 +40,7 @@ fn a_residual_stage_is_one_group() {
     let stage = structure.groups().iter().find(|g| g.units.len() == 2048).unwrap();
     assert_eq!(stage.name, "layer4.0.conv3 + 3 more");
     assert_eq!(structure.pinned().len(), 1);
+    // No order of a hash table shows in the result.
+    let again = Structure::of(&resnet(50)).unwrap();
+    assert_eq!((structure.groups(), structure.units()), (again.groups(), again.units()));
 }

@@ -4,7 +4,7 @@ use super::super::error::StructureError;
 use super::super::rule::{From, Norm, Picked, Reduction, Rule};
 use super::edit::Edit;
 use super::fold::{Steps, int};
-use crate::model::{Node, NodeId, Shape, Tensor, ValueId};
+use crate::model::{Dim, Node, NodeId, Shape, Tensor, ValueId};
 
 impl Edit<'_> {
     /// Writes every node anew.
@@ -152,8 +152,10 @@ impl Edit<'_> {
             return Ok(());
         }
         let after = self.shape_now(Some(output)).cloned().unwrap_or_default();
-        let extents: Vec<i64> =
-            axes.iter().map(|&a| if changed(a) { after[a].known().unwrap_or(1) as i64 } else { 0 }).collect();
+        let extents: Vec<i64> = axes
+            .iter()
+            .map(|&a| if changed(a) { after.get(a).and_then(Dim::known).unwrap_or(1) as i64 } else { 0 })
+            .collect();
         let mask: Vec<u8> = axes.iter().map(|&a| u8::from(changed(a))).collect();
         let label = node.label().to_owned();
         if let Some(sizes) = self.view.ints(node, 3) {
