@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`model`] | tensors, graph, facts, layers, checks: pure data |
 //! | [`formats`], [`data`] | files to models, files to labelled examples |
+//! | [`structure`] | which channels go together, and taking them out |
 //! | [`stats`], [`prune`] | distributions; plan, scores, masks |
 //! | [`exec`] | running a graph on Candle: kernels, programs, gradients, cost |
 //! | [`eval`], [`export`] | metrics; writers, reports, proof of equality |
@@ -26,5 +27,6 @@ pub mod model;
 pub mod prune;
 pub mod recover;
 pub mod stats;
+pub mod structure;
 #[cfg(feature = "gui")]
 pub mod ui;

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders of `src` from the bottom; those of one row may use each other.
-const FLOORS: [&[&str]; 9] = [
+const FLOORS: [&[&str]; 10] = [
     &["model"],
+    &["structure"],
     &["formats", "data"],
     &["stats", "prune"],
     &["exec"],

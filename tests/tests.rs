@@ -19,6 +19,7 @@ mod recognized;
 mod roundtrip;
 mod sample_data;
 mod sample_models;
+mod structure;
 mod torch_files;
 mod torch_masks;
 mod transformers;
