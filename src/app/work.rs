@@ -401,7 +401,7 @@ impl Session {
             Report::Dense { round, .. } if round != self.round => {}
             Report::Dense { evaluation, .. } => {
                 self.warn_near_chance(&evaluation);
-                self.scoreboard.dense.set(evaluation);
+                self.scoreboard.set_dense(evaluation);
                 if self.project.as_ref().is_some_and(|p| p.plan().is_dense()) {
                     self.mirror_dense();
                 }
