@@ -60,7 +60,7 @@ pub struct Scoreboard {
     /// The opened model on the data set.
     pub dense: Measured<Evaluation>,
     /// Examples seen and hits of the dense model at every stage; stages grow in the same order for any plan.
-    dense_hits: Vec<(usize, usize)>,
+    pub(super) dense_hits: Vec<(usize, usize)>,
     /// The plan on screen on the data set.
     pub pruned: Measured<Evaluation>,
     /// Outputs of the plan on screen beside the dense model's, measured where there are no labels.

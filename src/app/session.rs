@@ -34,6 +34,8 @@ pub struct View {
     pub rows: Vec<usize>,
     /// What lies over the window.
     pub overlay: Option<Overlay>,
+    /// Why the graph cannot run with the input sizes that were asked for last.
+    pub sizes_problem: Option<String>,
 }
 
 /// Something that only the front can do.
@@ -202,8 +204,15 @@ impl Session {
         }
     }
 
-    pub(super) fn choose_sizes(&mut self, sizes: Sizes) {
-        self.view.overlay = None;
+    /// Stores sizes that the graph runs with; the dialog goes, or stays with the reason.
+    pub(super) fn take_in_sizes(&mut self, sizes: Sizes, checked: Result<(), String>) {
+        self.view.sizes_problem = checked.err();
+        if self.view.sizes_problem.is_some() {
+            return;
+        }
+        if self.view.overlay == Some(Overlay::Sizes) {
+            self.view.overlay = None;
+        }
         let Some(project) = &mut self.project else { return };
         if project.sizes.as_ref() != Some(&sizes) {
             project.sizes = Some(sizes);

@@ -51,6 +51,8 @@ pub(super) enum Report {
         round: u64,
         macs: Arc<[Option<u64>]>,
     },
+    /// Input sizes that were asked for, and why the graph cannot run with them, if so.
+    InputSizes(Arc<Model>, InputSizes, Result<(), String>),
     Picture(Asked, Arc<WeightPicture>),
     Exported(Box<ExportReport>),
     Plan(Plan, PathBuf),
@@ -68,6 +70,7 @@ pub(super) struct Slots {
     sizes: Slot<Report>,
     latency: Slot<Report>,
     macs: Slot<Report>,
+    checking: Slot<Report>,
     pub(super) picture: Slot<Report>,
     files: Slot<Report>,
     session: Slot<Report>,
@@ -85,6 +88,7 @@ impl Slots {
             sizes: slot("measure sizes")?,
             latency: slot("measure latency")?,
             macs: slot("count operations")?,
+            checking: slot("try input sizes")?,
             picture: slot("draw weights")?,
             files: slot("write files")?,
             session: slot("save session")?,
@@ -98,7 +102,8 @@ impl Slots {
 
     /// Work that the job strip shows.
     pub(super) fn visible(&self) -> impl Iterator<Item = &Slot<Report>> {
-        [&self.opening, &self.data, &self.files, &self.pruned, &self.dense, &self.latency, &self.sizes].into_iter()
+        let files = [&self.opening, &self.data, &self.files, &self.checking];
+        files.into_iter().chain([&self.pruned, &self.dense, &self.latency, &self.sizes])
     }
 
     pub(super) fn receive(&self) -> Option<Report> {
@@ -198,6 +203,16 @@ impl Session {
                 job.send(Report::Macs { round, macs });
             }
             Err(error) => job.send(Report::Failed(format!("The input sizes do not fit the model: {error}"))),
+        });
+    }
+
+    /// Runs the graph once with these input sizes; only sizes with which it runs are stored.
+    pub(super) fn start_checking_sizes(&self, sizes: InputSizes) {
+        let Some(project) = &self.project else { return };
+        let (model, engine) = (Arc::clone(&project.opened.model), project.opened.engine.clone());
+        self.slots.checking.submit("Trying the input sizes", move |job| {
+            let checked = try_sizes(&model, engine.as_ref().ok().map(|e| &e.dense), &sizes);
+            job.send(Report::InputSizes(model, sizes, checked));
         });
     }
 
@@ -433,6 +448,11 @@ impl Session {
                     project.opened.macs = macs;
                 }
             }
+            Report::InputSizes(model, sizes, checked) => {
+                if self.project.as_ref().is_some_and(|p| Arc::ptr_eq(&p.opened.model, &model)) {
+                    self.take_in_sizes(sizes, checked);
+                }
+            }
             Report::Picture(asked, picture) => self.take_in_picture(&asked, picture),
             Report::Exported(report) => {
                 let text = format!(
@@ -462,6 +482,7 @@ impl Session {
             .zip(self.storage.as_ref())
             .and_then(|(model, storage)| Snapshot::load(&Snapshot::path(storage, model), &opened));
         let (history, sizes) = kept.map(|s| (s.history, s.sizes)).unwrap_or_default();
+        let sizes = sizes.filter(|sizes| sizes.iter().all(|(_, size)| size > 0));
         if history.can_undo() || history.can_redo() {
             self.messages.say(Severity::Info, "The plans of your last session with this model are back.");
         }
@@ -530,6 +551,18 @@ impl Session {
             self.start_measuring_latency();
         }
     }
+}
+
+/// Why a graph cannot run with these sizes of its inputs, in one sentence.
+fn try_sizes(model: &Model, dense: Option<&Bound>, sizes: &InputSizes) -> Result<(), String> {
+    if let Some((name, _)) = sizes.iter().find(|&(_, size)| size == 0) {
+        return Err(format!("{name} has to be 1 or more."));
+    }
+    let refused = |why: String| format!("The model cannot run with these sizes: {why}.");
+    sizes.fix(model).map_err(|e| refused(e.to_string()))?;
+    let Some(dense) = dense else { return Ok(()) };
+    let inputs = ExampleInputs::new(model, sizes, 0).batch(1).map_err(|e| refused(e.to_string()))?;
+    dense.run(&inputs).map(|_| ()).map_err(|e| refused(e.to_string()))
 }
 
 /// Both at batch 1, in turn.

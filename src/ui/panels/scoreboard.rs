@@ -16,6 +16,11 @@ fn lacks_sizes(scene: &Scene<'_>) -> bool {
     scene.session.project().is_some_and(|p| p.opened.engine.is_ok()) && scene.session.input_sizes().is_none()
 }
 
+/// Whether the model takes inputs of sizes that can be chosen.
+fn leaves_sizes_open(scene: &Scene<'_>) -> bool {
+    scene.session.project().is_some_and(|p| p.opened.engine.is_ok() && !p.opened.open_sizes.is_empty())
+}
+
 /// One figure, what it was before, and what it means.
 struct Figure {
     label: &'static str,
@@ -46,7 +51,7 @@ pub fn scoreboard(ui: &mut Ui, scene: &mut Scene<'_>) {
                 ACCURACY | AGREEMENT if scene.session.data().is_none() => {
                     scene.send(Command::Choose(PathPurpose::OpenData));
                 }
-                LATENCY | MACS if lacks_sizes(scene) => scene.send(Command::Toggle(Overlay::Sizes)),
+                LATENCY | MACS if leaves_sizes_open(scene) => scene.send(Command::Toggle(Overlay::Sizes)),
                 _ => {}
             }
         }
