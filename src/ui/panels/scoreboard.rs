@@ -8,6 +8,7 @@ use egui::{
 const HEIGHT: f32 = 84.0;
 const ACCURACY: &str = "Top-1 accuracy";
 const AGREEMENT: &str = "Same answer as dense";
+const COSINE: &str = "Cosine to dense";
 const MACS: &str = "MACs";
 const LATENCY: &str = "Latency, batch 1";
 
@@ -48,7 +49,7 @@ pub fn scoreboard(ui: &mut Ui, scene: &mut Scene<'_>) {
         let response = card(ui, rect, figure, scene.t);
         if response.clicked() {
             match figure.label {
-                ACCURACY | AGREEMENT if scene.session.data().is_none() => {
+                ACCURACY | AGREEMENT | COSINE if scene.session.data().is_none() => {
                     scene.send(Command::Choose(PathPurpose::OpenData));
                 }
                 LATENCY | MACS if leaves_sizes_open(scene) => scene.send(Command::Toggle(Overlay::Sizes)),
@@ -108,22 +109,26 @@ fn fidelity(scene: &Scene<'_>) -> Option<Figure> {
     } else {
         String::new()
     };
-    let (value, reference) = if agreement.rows > 0 {
-        (figures::percent(agreement.argmax_agreement, 2), format!("cosine {:.4} · {seen}", agreement.cosine))
+    let (label, value, reference) = if agreement.rows > 0 {
+        let share = figures::percent(agreement.argmax_agreement, 2);
+        (AGREEMENT, share, format!("cosine {:.4} · {seen}", agreement.cosine))
     } else {
-        (format!("{:.4}", agreement.cosine), format!("cosine of outputs · {seen}"))
+        (COSINE, format!("{:.4}", agreement.cosine), seen)
+    };
+    let measured = match (agreement.rows > 0, per_token) {
+        (true, true) => "share of tokens with the same answer, and the mean cosine",
+        (true, false) => "share of examples with the same answer, and the mean cosine",
+        _ => "mean cosine",
     };
     let advice = if fidelity.on_data { "" } else { " Click to choose data." };
     Some(Figure {
-        label: AGREEMENT,
+        label,
         value,
         change: None,
         reference,
         tooltip: format!(
-            "Outputs are compared with the dense model's: share of {} with the same answer, and the mean cosine \
-             between all that the two put out for an example.{advice}\n\nleast cosine {:.4}\nlargest difference {}, \
-             relative {}{masked}",
-            if per_token { "tokens" } else { "examples" },
+            "Outputs are compared with the dense model's: {measured} between all that the two put out for an \
+             example.{advice}\n\nleast cosine {:.4}\nlargest difference {}, relative {}{masked}",
             agreement.least_cosine,
             figures::magnitude(agreement.max_abs_diff),
             figures::magnitude(agreement.max_rel_diff)
