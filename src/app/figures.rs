@@ -18,6 +18,11 @@ pub fn count(n: u64) -> String {
     text
 }
 
+/// `1 example`, `1 024 examples`.
+pub fn counted(n: usize, one: &str, many: &str) -> String {
+    format!("{} {}", count(n as u64), if n == 1 { one } else { many })
+}
+
 /// `431 k`, `2.29 M`, `17.6 G`: three significant digits.
 pub fn short_count(n: f64) -> String {
     scaled(n, &[(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")], "")
@@ -102,6 +107,8 @@ mod tests {
     #[test]
     fn counts_are_grouped() {
         assert_eq!(count(7), "7");
+        assert_eq!(counted(1, "example", "examples"), "1 example");
+        assert_eq!(counted(0, "example", "examples"), "0 examples");
         assert_eq!(count(1_234_567), "1\u{2009}234\u{2009}567");
     }
 

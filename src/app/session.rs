@@ -126,6 +126,16 @@ impl Session {
         self.data.as_ref().map(|data| &data.excerpt)
     }
 
+    /// Least and largest value of the examples shown, as they are stored, where they are floats.
+    pub fn data_range(&self) -> Option<[f32; 2]> {
+        self.data.as_ref()?.range
+    }
+
+    /// Classes that have an example in the open data; none without labels.
+    pub fn classes_seen(&self) -> Option<usize> {
+        self.data.as_ref()?.classes
+    }
+
     /// Whether the open data has what the inputs of the model take.
     pub fn data_fits(&self) -> bool {
         let (Some(project), Some(data)) = (&self.project, self.data()) else { return true };
