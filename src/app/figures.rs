@@ -59,6 +59,20 @@ pub fn percent(share: f64, decimals: usize) -> String {
     format!("{:.decimals$} %", share * 100.0)
 }
 
+/// An interval around a share: `±0.67` in percentage points where it is about as wide on both sides, else its
+/// ends, as `70 to 97 %`.
+pub fn interval(share: f64, (low, high): (f64, f64)) -> String {
+    /// How far the middle may lie from the share, as a part of half the width.
+    const ABOUT: f64 = 0.15;
+    let half = (high - low) / 2.0;
+    let lopsided = (f64::midpoint(low, high) - share).abs() > ABOUT * half;
+    if lopsided || share - half < 0.0 || share + half > 1.0 {
+        let decimals = usize::from(half < 0.05);
+        return format!("{:.decimals$} to {:.decimals$} %", low * 100.0, high * 100.0);
+    }
+    format!("±{:.2}", half * 100.0)
+}
+
 /// A weight magnitude with four significant digits, such as `0.03120` or `3.10e−6`.
 pub fn magnitude(x: f64) -> String {
     let size = x.abs();
@@ -128,6 +142,14 @@ mod tests {
         assert_eq!(magnitude(1.5), "1.500");
         assert_eq!(magnitude(0.0), "0");
         assert_eq!(magnitude(-3.14e-7), "\u{2212}3.14e\u{2212}7");
+    }
+
+    #[test]
+    fn an_interval_that_is_lopsided_or_passes_a_bound_shows_its_ends() {
+        assert_eq!(interval(0.9, (0.699, 0.972)), "70 to 97 %");
+        assert_eq!(interval(1.0, (0.839, 1.0)), "84 to 100 %");
+        assert_eq!(interval(0.87, (0.8633, 0.8765)), "±0.66");
+        assert_eq!(interval(0.995, (0.9799, 0.9987)), "98.0 to 99.9 %");
     }
 
     #[test]

@@ -163,7 +163,6 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
     };
     let change =
         board.accuracy_change().map(|points| (figures::change(points, 2, "pt"), judged(points, false, scene.t)));
-    let (low, high) = now.interval();
     let dense = board.dense.value().map_or_else(String::new, |d| format!("dense {} · ", figures::percent(d.top1(), 2)));
     let part = if now.is_complete() {
         figures::count(now.total as u64)
@@ -174,7 +173,7 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
         label: ACCURACY,
         value: figures::percent(now.top1(), 2),
         change,
-        reference: format!("{dense}±{:.2} · {part}", (high - low) * 50.0),
+        reference: format!("{dense}{} · {part}", figures::interval(now.top1(), now.interval())),
         tooltip: format!(
             "{tooltip}\n\nTop-5 {}, loss {:.4}",
             figures::percent(now.top5(), 2),
