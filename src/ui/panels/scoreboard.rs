@@ -206,17 +206,17 @@ fn relative(now: f64, before: f64, t: &Tokens) -> Option<(String, Color32)> {
 fn parameters(scene: &Scene<'_>) -> Figure {
     let Some(project) = scene.session.project() else { return empty("Parameters kept") };
     let total = project.opened.model.parameter_count() as f64;
-    let removed = (project.preview().weights() - project.preview().kept_weights()) as f64;
-    let kept = total - removed;
+    let (opened, kept) = (project.opened_parameters() as f64, project.kept_parameters() as f64);
     Figure {
         label: "Parameters kept",
         value: figures::short_count(kept),
-        change: relative(kept, total, scene.t),
-        reference: format!("dense {}", figures::short_count(total)),
+        change: relative(kept, opened, scene.t),
+        reference: format!("dense {}", figures::short_count(opened)),
         tooltip: format!(
-            "{} of {} parameters are not zero.",
+            "{} of {} parameters are not zero; in the file as opened {} are not.",
             figures::count(kept as u64),
-            figures::count(total as u64)
+            figures::count(total as u64),
+            figures::count(opened as u64)
         ),
         waiting: false,
     }
