@@ -1,6 +1,7 @@
 use crate::app::{Command, Overlay, PathPurpose, figures};
 use crate::ui::Scene;
 use crate::ui::theme::{self, CARD_RADIUS, Tokens};
+use egui::text::{LayoutJob, TextWrapping};
 use egui::{
     Align2, Color32, CornerRadius, FontFamily, FontId, Rect, Response, Role, Sense, Ui, WidgetInfo, pos2, vec2,
 };
@@ -81,7 +82,10 @@ fn card(ui: &Ui, rect: Rect, figure: &Figure, t: &Tokens) -> Response {
         painter.text(at, Align2::LEFT_BOTTOM, text, FontId::new(12.0, theme::strong()), colour);
     }
     let small = FontId::new(11.0, FontFamily::Proportional);
-    painter.text(inner.left_bottom(), Align2::LEFT_BOTTOM, &figure.reference, small, t.faint);
+    let mut reference = LayoutJob::simple_singleline(figure.reference.clone(), small, t.faint);
+    reference.wrap = TextWrapping::truncate_at_width(inner.width());
+    let reference = painter.layout_job(reference);
+    painter.galley(inner.left_bottom() - vec2(0.0, reference.size().y), reference, t.faint);
     response.on_hover_text(&figure.tooltip)
 }
 
@@ -236,7 +240,7 @@ fn file(scene: &Scene<'_>) -> Figure {
         reference: format!("dense {} · zip {}", figures::bytes(dense), figures::bytes(sizes.zip as f64)),
         tooltip: format!(
             "Weights stored in whichever of dense, bitmask and CSR is smallest for each layer, indices counted. The \
-             exported safetensors file itself stays dense and shrinks when it is zipped.\n\n\
+             exported file itself stays dense and shrinks when it is zipped.\n\n\
              dense {}\nbitmask {}\nCSR {}\nsmallest per layer {}\nexported file, zipped {}",
             figures::bytes(sizes.dense as f64),
             figures::bytes(sizes.bitmask as f64),
@@ -268,7 +272,11 @@ fn latency(scene: &Scene<'_>) -> Figure {
     let board = scene.session.scoreboard();
     let Some(both) = board.latency.value() else {
         let reference = board.unavailable.as_ref().map_or("measured last", |_| "cannot run").to_owned();
-        return without_sizes(LATENCY, &reference, scene);
+        let figure = without_sizes(LATENCY, &reference, scene);
+        return match &board.unavailable {
+            Some(why) => Figure { tooltip: why.clone(), ..figure },
+            None => figure,
+        };
     };
     Figure {
         label: LATENCY,
