@@ -618,4 +618,20 @@ mod tests {
         session.take_in(Report::Dense { round: 2, evaluation: Evaluation::default() });
         assert!(session.scoreboard.dense.value().is_some());
     }
+
+    #[test]
+    fn a_size_of_zero_is_refused_with_its_name_and_the_dialog_stays() {
+        let model = Model::default();
+        let mut sizes = InputSizes::default();
+        sizes.set("height", 0);
+        let refused = try_sizes(&model, None, &sizes);
+        assert_eq!(refused, Err("height has to be 1 or more.".to_owned()));
+        let mut session = Session::new(None, &(Arc::new(|| {}) as Wake)).unwrap();
+        session.view.overlay = Some(super::super::Overlay::Sizes);
+        session.take_in_sizes(sizes.clone(), refused);
+        assert!(session.view.overlay.is_some() && session.view.sizes_problem.is_some());
+        sizes.set("height", 1);
+        session.take_in_sizes(sizes, Ok(()));
+        assert!(session.view.overlay.is_none() && session.view.sizes_problem.is_none());
+    }
 }
