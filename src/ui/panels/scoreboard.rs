@@ -105,8 +105,8 @@ fn judged(change: f64, less_is_better: bool, t: &Tokens) -> Color32 {
 fn fidelity(scene: &Scene<'_>) -> Option<Figure> {
     let fidelity = scene.session.scoreboard().fidelity.value()?;
     let agreement = &fidelity.agreement;
-    let inputs = if fidelity.on_data { "examples" } else { "random inputs" };
-    let seen = format!("{} {inputs}", figures::count(agreement.n as u64));
+    let (one, many) = if fidelity.on_data { ("example", "examples") } else { ("random input", "random inputs") };
+    let seen = figures::counted(agreement.n, one, many);
     let per_token = agreement.rows > agreement.n;
     let masked = if agreement.masked > 0 {
         format!("\n{} tokens of padding left out", figures::count(agreement.masked as u64))
