@@ -301,6 +301,7 @@ impl Session {
         self.selection = Selection::default();
         self.selection.set(first);
         self.view.filter.clear();
+        self.view.sizes_problem = None;
         self.plan_file = None;
         (self.picture, self.picture_asked) = (None, None);
         self.arrange_rows();
