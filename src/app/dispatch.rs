@@ -42,7 +42,7 @@ impl Session {
             Command::ResetAll => self.commit("Everything dense", Plan::dense()),
             Command::CancelJobs => self.slots.cancel(),
             Command::MeasureAgain => self.measure_again(),
-            Command::SetSizes(sizes) => self.choose_sizes(sizes),
+            Command::SetSizes(sizes) => self.start_checking_sizes(sizes),
 
             Command::ShowTab(tab) => self.view.tab = tab,
             Command::SetMagnitudeScale(scale) => self.change_settings(|s| s.magnitude_scale = scale),
@@ -128,6 +128,7 @@ impl Session {
     }
 
     fn toggle_overlay(&mut self, overlay: Overlay) {
+        self.view.sizes_problem = None;
         if overlay == Overlay::Log {
             self.messages.mark_read();
         }

@@ -18,6 +18,11 @@ pub fn count(n: u64) -> String {
     text
 }
 
+/// `1 example`, `1 024 examples`.
+pub fn counted(n: usize, one: &str, many: &str) -> String {
+    format!("{} {}", count(n as u64), if n == 1 { one } else { many })
+}
+
 /// `431 k`, `2.29 M`, `17.6 G`: three significant digits.
 pub fn short_count(n: f64) -> String {
     scaled(n, &[(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")], "")
@@ -52,6 +57,20 @@ fn significant(x: f64) -> String {
 /// `62.0 %` of a share in 0..=1, with `decimals` places.
 pub fn percent(share: f64, decimals: usize) -> String {
     format!("{:.decimals$} %", share * 100.0)
+}
+
+/// An interval around a share: `±0.67` in percentage points where it is about as wide on both sides, else its
+/// ends, as `70 to 97 %`.
+pub fn interval(share: f64, (low, high): (f64, f64)) -> String {
+    /// How far the middle may lie from the share, as a part of half the width.
+    const ABOUT: f64 = 0.15;
+    let half = (high - low) / 2.0;
+    let lopsided = (f64::midpoint(low, high) - share).abs() > ABOUT * half;
+    if lopsided || share - half < 0.0 || share + half > 1.0 {
+        let decimals = usize::from(half < 0.05);
+        return format!("{:.decimals$} to {:.decimals$} %", low * 100.0, high * 100.0);
+    }
+    format!("±{:.2}", half * 100.0)
 }
 
 /// A weight magnitude with four significant digits, such as `0.03120` or `3.10e−6`.
@@ -102,6 +121,8 @@ mod tests {
     #[test]
     fn counts_are_grouped() {
         assert_eq!(count(7), "7");
+        assert_eq!(counted(1, "example", "examples"), "1 example");
+        assert_eq!(counted(0, "example", "examples"), "0 examples");
         assert_eq!(count(1_234_567), "1\u{2009}234\u{2009}567");
     }
 
@@ -121,6 +142,14 @@ mod tests {
         assert_eq!(magnitude(1.5), "1.500");
         assert_eq!(magnitude(0.0), "0");
         assert_eq!(magnitude(-3.14e-7), "\u{2212}3.14e\u{2212}7");
+    }
+
+    #[test]
+    fn an_interval_that_is_lopsided_or_passes_a_bound_shows_its_ends() {
+        assert_eq!(interval(0.9, (0.699, 0.972)), "70 to 97 %");
+        assert_eq!(interval(1.0, (0.839, 1.0)), "84 to 100 %");
+        assert_eq!(interval(0.87, (0.8633, 0.8765)), "±0.66");
+        assert_eq!(interval(0.995, (0.9799, 0.9987)), "98.0 to 99.9 %");
     }
 
     #[test]

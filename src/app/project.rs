@@ -191,6 +191,19 @@ impl Project {
         self.opened.statistics.get(&self.opened.layers.get(layer)?.name)
     }
 
+    /// Parameters that are not zero in the file as it was opened; outside of layers all are taken to be.
+    pub fn opened_parameters(&self) -> u64 {
+        let zeros: usize =
+            (0..self.layers().len()).filter_map(|i| self.statistics(i)).map(|s| s.distribution.zeros()).sum();
+        self.opened.model.parameter_count().saturating_sub(zeros as u64)
+    }
+
+    /// Parameters that are not zero under the plan on screen.
+    pub fn kept_parameters(&self) -> u64 {
+        let removed = self.preview.weights() - self.preview.kept_weights();
+        self.opened.model.parameter_count().saturating_sub(removed as u64)
+    }
+
     /// Dense multiply-accumulates of the whole model for one example.
     pub fn total_macs(&self) -> Option<u64> {
         self.opened.model.graph.as_ref()?;
@@ -220,5 +233,22 @@ impl Project {
     fn refresh(&mut self) {
         let plan = self.draft.as_ref().unwrap_or_else(|| self.history.plan());
         self.preview.update(&self.opened, plan);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Tensor;
+
+    #[test]
+    fn a_model_that_nobody_touched_keeps_all_its_parameters() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.npz");
+        let weight = Tensor::from_f32(vec![2, 3], vec![0.0, 1.0, 2.0, 0.0, 3.0, 4.0]).unwrap();
+        crate::data::npz::write(&path, &[("fc.weight", weight)]).unwrap();
+        let opened = Opened::open(&path, &|_, _| ControlFlow::Continue(())).unwrap().unwrap();
+        let project = Project::new(opened, History::default());
+        assert_eq!((project.opened_parameters(), project.kept_parameters()), (4, 4));
     }
 }

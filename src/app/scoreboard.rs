@@ -59,6 +59,8 @@ pub struct Fidelity {
 pub struct Scoreboard {
     /// The opened model on the data set.
     pub dense: Measured<Evaluation>,
+    /// Examples seen and hits of the dense model at every stage; stages grow in the same order for any plan.
+    pub(super) dense_hits: Vec<(usize, usize)>,
     /// The plan on screen on the data set.
     pub pruned: Measured<Evaluation>,
     /// Outputs of the plan on screen beside the dense model's, measured where there are no labels.
@@ -72,9 +74,22 @@ pub struct Scoreboard {
 }
 
 impl Scoreboard {
-    /// Change of top-1 accuracy against dense in percentage points, once both are known.
+    /// Change of top-1 accuracy against dense on the same examples, in percentage points. None where the
+    /// dense model was not measured on as many: a part and the whole do not compare.
     pub fn accuracy_change(&self) -> Option<f64> {
-        Some((self.pruned.value()?.top1() - self.dense.value()?.top1()) * 100.0)
+        let pruned = self.pruned.value()?;
+        let place = self.dense_hits.binary_search_by_key(&pruned.n, |&(n, _)| n).ok()?;
+        let (n, dense) = self.dense_hits[place];
+        let more = pruned.correct1 as f64 - dense as f64;
+        (n > 0 && self.dense.value()?.total == pruned.total).then(|| more / n as f64 * 100.0)
+    }
+
+    /// Takes in what was measured of the dense model so far.
+    pub(super) fn set_dense(&mut self, evaluation: Evaluation) {
+        // A measurement that starts anew leaves behind what it will say again.
+        self.dense_hits.retain(|&(n, _)| n < evaluation.n);
+        self.dense_hits.push((evaluation.n, evaluation.correct1));
+        self.dense.set(evaluation);
     }
 
     pub(super) const fn outdate_plan(&mut self) {
@@ -82,5 +97,38 @@ impl Scoreboard {
         self.fidelity.outdate();
         self.latency.outdate();
         self.sizes.outdate();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(n: usize, correct1: usize) -> Evaluation {
+        Evaluation { n, total: 20, correct1, ..Evaluation::default() }
+    }
+
+    #[test]
+    fn a_part_is_compared_with_the_dense_result_on_the_same_part() {
+        let mut board = Scoreboard::default();
+        for (n, hits) in [(3, 2), (20, 18)] {
+            board.set_dense(measured(n, hits));
+        }
+        board.pruned.set(measured(3, 2));
+        assert_eq!(board.accuracy_change(), Some(0.0));
+        board.pruned.set(measured(5, 3));
+        assert_eq!(board.accuracy_change(), None, "dense was not measured on five");
+        board.pruned.set(measured(20, 17));
+        assert!((board.accuracy_change().unwrap() + 5.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_dense_measurement_that_starts_anew_is_not_compared_with_its_former_whole() {
+        let mut board = Scoreboard::default();
+        for (n, hits) in [(20, 18), (3, 2)] {
+            board.set_dense(measured(n, hits));
+        }
+        board.pruned.set(measured(20, 18));
+        assert_eq!(board.accuracy_change(), None);
     }
 }

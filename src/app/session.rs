@@ -34,6 +34,8 @@ pub struct View {
     pub rows: Vec<usize>,
     /// What lies over the window.
     pub overlay: Option<Overlay>,
+    /// Why the graph cannot run with the input sizes that were asked for last.
+    pub sizes_problem: Option<String>,
 }
 
 /// Something that only the front can do.
@@ -124,6 +126,16 @@ impl Session {
         self.data.as_ref().map(|data| &data.excerpt)
     }
 
+    /// Least and largest value of the examples shown, as they are stored, where they are floats.
+    pub fn data_range(&self) -> Option<[f32; 2]> {
+        self.data.as_ref()?.range
+    }
+
+    /// Classes that have an example in the open data; none without labels.
+    pub fn classes_seen(&self) -> Option<usize> {
+        self.data.as_ref()?.classes
+    }
+
     /// Whether the open data has what the inputs of the model take.
     pub fn data_fits(&self) -> bool {
         let (Some(project), Some(data)) = (&self.project, self.data()) else { return true };
@@ -202,8 +214,15 @@ impl Session {
         }
     }
 
-    pub(super) fn choose_sizes(&mut self, sizes: Sizes) {
-        self.view.overlay = None;
+    /// Stores sizes that the graph runs with; the dialog goes, or stays with the reason.
+    pub(super) fn take_in_sizes(&mut self, sizes: Sizes, checked: Result<(), String>) {
+        self.view.sizes_problem = checked.err();
+        if self.view.sizes_problem.is_some() {
+            return;
+        }
+        if self.view.overlay == Some(Overlay::Sizes) {
+            self.view.overlay = None;
+        }
         let Some(project) = &mut self.project else { return };
         if project.sizes.as_ref() != Some(&sizes) {
             project.sizes = Some(sizes);
@@ -282,6 +301,7 @@ impl Session {
         self.selection = Selection::default();
         self.selection.set(first);
         self.view.filter.clear();
+        self.view.sizes_problem = None;
         self.plan_file = None;
         (self.picture, self.picture_asked) = (None, None);
         self.arrange_rows();

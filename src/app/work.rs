@@ -51,6 +51,8 @@ pub(super) enum Report {
         round: u64,
         macs: Arc<[Option<u64>]>,
     },
+    /// Input sizes that were asked for, and why the graph cannot run with them, if so.
+    InputSizes(Arc<Model>, InputSizes, Result<(), String>),
     Picture(Asked, Arc<WeightPicture>),
     Exported(Box<ExportReport>),
     Plan(Plan, PathBuf),
@@ -68,6 +70,7 @@ pub(super) struct Slots {
     sizes: Slot<Report>,
     latency: Slot<Report>,
     macs: Slot<Report>,
+    checking: Slot<Report>,
     pub(super) picture: Slot<Report>,
     files: Slot<Report>,
     session: Slot<Report>,
@@ -85,6 +88,7 @@ impl Slots {
             sizes: slot("measure sizes")?,
             latency: slot("measure latency")?,
             macs: slot("count operations")?,
+            checking: slot("try input sizes")?,
             picture: slot("draw weights")?,
             files: slot("write files")?,
             session: slot("save session")?,
@@ -98,7 +102,8 @@ impl Slots {
 
     /// Work that the job strip shows.
     pub(super) fn visible(&self) -> impl Iterator<Item = &Slot<Report>> {
-        [&self.opening, &self.data, &self.files, &self.pruned, &self.dense, &self.latency, &self.sizes].into_iter()
+        let files = [&self.opening, &self.data, &self.files, &self.checking];
+        files.into_iter().chain([&self.pruned, &self.dense, &self.latency, &self.sizes])
     }
 
     pub(super) fn receive(&self) -> Option<Report> {
@@ -198,6 +203,16 @@ impl Session {
                 job.send(Report::Macs { round, macs });
             }
             Err(error) => job.send(Report::Failed(format!("The input sizes do not fit the model: {error}"))),
+        });
+    }
+
+    /// Runs the graph once with these input sizes; only sizes with which it runs are stored.
+    pub(super) fn start_checking_sizes(&self, sizes: InputSizes) {
+        let Some(project) = &self.project else { return };
+        let (model, engine) = (Arc::clone(&project.opened.model), project.opened.engine.clone());
+        self.slots.checking.submit("Trying the input sizes", move |job| {
+            let checked = try_sizes(&model, engine.as_ref().ok().map(|e| &e.dense), &sizes);
+            job.send(Report::InputSizes(model, sizes, checked));
         });
     }
 
@@ -401,7 +416,7 @@ impl Session {
             Report::Dense { round, .. } if round != self.round => {}
             Report::Dense { evaluation, .. } => {
                 self.warn_near_chance(&evaluation);
-                self.scoreboard.dense.set(evaluation);
+                self.scoreboard.set_dense(evaluation);
                 if self.project.as_ref().is_some_and(|p| p.plan().is_dense()) {
                     self.mirror_dense();
                 }
@@ -433,6 +448,11 @@ impl Session {
                     project.opened.macs = macs;
                 }
             }
+            Report::InputSizes(model, sizes, checked) => {
+                if self.project.as_ref().is_some_and(|p| Arc::ptr_eq(&p.opened.model, &model)) {
+                    self.take_in_sizes(sizes, checked);
+                }
+            }
             Report::Picture(asked, picture) => self.take_in_picture(&asked, picture),
             Report::Exported(report) => {
                 let text = format!(
@@ -462,6 +482,7 @@ impl Session {
             .zip(self.storage.as_ref())
             .and_then(|(model, storage)| Snapshot::load(&Snapshot::path(storage, model), &opened));
         let (history, sizes) = kept.map(|s| (s.history, s.sizes)).unwrap_or_default();
+        let sizes = sizes.filter(|sizes| sizes.iter().all(|(_, size)| size > 0));
         if history.can_undo() || history.can_redo() {
             self.messages.say(Severity::Info, "The plans of your last session with this model are back.");
         }
@@ -532,6 +553,19 @@ impl Session {
     }
 }
 
+/// Why a graph cannot run with these sizes of its inputs, in one sentence.
+fn try_sizes(model: &Model, dense: Option<&Bound>, sizes: &InputSizes) -> Result<(), String> {
+    if let Some((name, _)) = sizes.iter().find(|&(_, size)| size == 0) {
+        return Err(format!("{name} has to be 1 or more."));
+    }
+    let refused = |why: String| format!("The model cannot run with these sizes: {why}.");
+    sizes.fix(model).map_err(|e| refused(e.to_string()))?;
+    let Some(dense) = dense else { return Ok(()) };
+    // Inputs that cannot be made up say nothing against the sizes.
+    let Ok(inputs) = ExampleInputs::new(model, sizes, 0).batch(1) else { return Ok(()) };
+    dense.run(&inputs).map(|_| ()).map_err(|e| refused(e.to_string()))
+}
+
 /// Both at batch 1, in turn.
 fn compare_latency(
     (model, sizes): (&Model, &InputSizes),
@@ -584,5 +618,21 @@ mod tests {
         assert!(session.scoreboard.dense.value().is_none());
         session.take_in(Report::Dense { round: 2, evaluation: Evaluation::default() });
         assert!(session.scoreboard.dense.value().is_some());
+    }
+
+    #[test]
+    fn a_size_of_zero_is_refused_with_its_name_and_the_dialog_stays() {
+        let model = Model::default();
+        let mut sizes = InputSizes::default();
+        sizes.set("height", 0);
+        let refused = try_sizes(&model, None, &sizes);
+        assert_eq!(refused, Err("height has to be 1 or more.".to_owned()));
+        let mut session = Session::new(None, &(Arc::new(|| {}) as Wake)).unwrap();
+        session.view.overlay = Some(super::super::Overlay::Sizes);
+        session.take_in_sizes(sizes.clone(), refused);
+        assert!(session.view.overlay.is_some() && session.view.sizes_problem.is_some());
+        sizes.set("height", 1);
+        session.take_in_sizes(sizes, Ok(()));
+        assert!(session.view.overlay.is_none() && session.view.sizes_problem.is_none());
     }
 }

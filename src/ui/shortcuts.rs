@@ -18,7 +18,7 @@ pub fn parse(text: &str) -> Option<KeyboardShortcut> {
 
 /// A shortcut as this system writes it.
 pub fn text(ctx: &Context, shortcut: &str) -> String {
-    parse(shortcut).map(|s| ctx.format_shortcut(&s)).unwrap_or_default()
+    parse(shortcut).map(|s| ctx.format_shortcut(&s).replace("Equals", "=")).unwrap_or_default()
 }
 
 /// Commands whose keys were pressed. Keys with more modifiers come first, so that Ctrl+Shift+Z is not
@@ -51,6 +51,11 @@ mod tests {
         for entry in catalog().iter().filter(|e| !e.shortcut.is_empty()) {
             assert!(parse(entry.shortcut).is_some(), "{}: {}", entry.title, entry.shortcut);
         }
+    }
+
+    #[test]
+    fn the_key_for_larger_text_is_shown_as_its_sign() {
+        assert!(text(&Context::default(), "Ctrl+=").ends_with('='));
     }
 
     #[test]

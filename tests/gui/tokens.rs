@@ -50,6 +50,29 @@ fn open_sizes_are_asked_for_once_and_kept_with_the_file() {
 }
 
 #[test]
+fn sizes_that_cannot_run_are_not_stored_and_the_dialog_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut driver = Driver::new(vec2(1280.0, 720.0), Theme::Dark, None);
+    driver.send(Command::OpenModel(saved(folder.path())));
+    driver.settle();
+    let mut sizes = driver.session().project().unwrap().opened.proposed_sizes();
+    sizes.set("sequence", 0);
+    driver.send(Command::SetSizes(sizes.clone()));
+    driver.settle();
+    assert_eq!(driver.session().view().overlay, Some(Overlay::Sizes), "the dialog stays");
+    assert!(driver.session().input_sizes().is_none());
+    assert!(driver.harness.query_by_label_contains("has to be 1 or more").is_some());
+    sizes.set("sequence", 7);
+    driver.send(Command::SetSizes(sizes));
+    driver.settle();
+    assert_eq!(driver.session().view().overlay, None);
+    assert_eq!(driver.session().input_sizes().unwrap().get("sequence"), Some(7));
+    driver.harness.get_by_label_contains("Latency, batch 1").click();
+    driver.harness.run_steps(3);
+    assert_eq!(driver.session().view().overlay, Some(Overlay::Sizes), "the card leads back");
+}
+
+#[test]
 fn later_leaves_everything_else_working() {
     let folder = tempfile::tempdir().unwrap();
     let mut driver = Driver::new(vec2(1280.0, 720.0), Theme::Dark, None);

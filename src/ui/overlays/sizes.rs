@@ -21,6 +21,10 @@ pub fn sizes(ui: &mut Ui, draft: &mut Option<Sizes>, scene: &mut Scene<'_>) {
     let chosen = || project.chosen_sizes().cloned().unwrap_or_default().or(&project.opened.proposed_sizes());
     let draft = draft.get_or_insert_with(chosen);
     fields(ui, &project.opened, draft, scene);
+    if let Some(problem) = &scene.session.view().sizes_problem {
+        ui.add_space(8.0);
+        ui.label(RichText::new(problem).color(scene.t.caution));
+    }
     ui.add_space(12.0);
     ui.horizontal(|ui| {
         ui.label(RichText::new("Kept with this file.").font(theme::caption()).color(scene.t.faint));
@@ -46,7 +50,7 @@ fn fields(ui: &mut Ui, opened: &Opened, draft: &mut Sizes, scene: &Scene<'_>) {
                 let now = draft.get(&open.name).unwrap_or(open.proposal);
                 let field = NumberField::new(&open.name, now as f64, now.to_string()).step(1.0).width(88.0);
                 if let Some(size) = field.tooltip(tooltip(open)).show(ui) {
-                    draft.set(&open.name, size.clamp(0.0, MOST).round() as usize);
+                    draft.set(&open.name, size.clamp(1.0, MOST).round() as usize);
                 }
                 let text = RichText::new(places(open)).font(theme::caption()).color(scene.t.faint);
                 ui.add(Label::new(text).wrap_mode(TextWrapMode::Truncate));

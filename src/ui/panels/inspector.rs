@@ -121,6 +121,9 @@ struct Cuts<'a> {
     preview: &'a LayerPreview,
 }
 
+/// Pieces from which on their number is written wide.
+const MILLION: usize = 1_000_000;
+
 fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
     caption(ui, "Cut, four ways to say the same", scene);
     let sigma = deviation(cuts.statistics, cuts.decision.granularity, cuts.decision.criterion);
@@ -155,17 +158,25 @@ fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
             cut = Some(if value > 0.0 { Cut::Sigma(value) } else { Cut::None });
         }
     });
+    // Millions in full need more room than a percentage.
+    let share_width = if pieces < MILLION { width } else { width * 0.72 };
+    let kept_width = width * 2.0 - share_width;
     ui.horizontal(|ui| {
         let field =
             NumberField::new("Share removed", share * 100.0, format!("{:.1}", share * 100.0)).unit("%").step(1.0);
         let tip = "Share of pieces to remove. The number is rounded half to even; ties go by index.";
-        if let Some(value) = field.tooltip(tip).width(width).enabled(enabled).show(ui) {
+        if let Some(value) = field.tooltip(tip).width(share_width).enabled(enabled).show(ui) {
             cut = Some(if value > 0.0 { Cut::Sparsity((value / 100.0).min(1.0)) } else { Cut::None });
         }
         let field = NumberField::new("Pieces kept", cuts.preview.kept as f64, figures::count(cuts.preview.kept as u64));
         let tip = "Pieces to keep, exactly. Ties go by index.";
-        if let Some(value) =
-            field.unit("kept").step((pieces as f64 / 100.0).ceil()).tooltip(tip).width(width).enabled(enabled).show(ui)
+        if let Some(value) = field
+            .unit("kept")
+            .step((pieces as f64 / 100.0).ceil())
+            .tooltip(tip)
+            .width(kept_width)
+            .enabled(enabled)
+            .show(ui)
         {
             let keep = (value.round().max(0.0) as usize).min(pieces);
             cut = Some(if keep == pieces { Cut::None } else { Cut::Keep(keep) });

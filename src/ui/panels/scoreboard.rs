@@ -1,6 +1,7 @@
 use crate::app::{Command, Overlay, PathPurpose, figures};
 use crate::ui::Scene;
 use crate::ui::theme::{self, CARD_RADIUS, Tokens};
+use egui::text::{LayoutJob, TextWrapping};
 use egui::{
     Align2, Color32, CornerRadius, FontFamily, FontId, Rect, Response, Role, Sense, Ui, WidgetInfo, pos2, vec2,
 };
@@ -8,12 +9,18 @@ use egui::{
 const HEIGHT: f32 = 84.0;
 const ACCURACY: &str = "Top-1 accuracy";
 const AGREEMENT: &str = "Same answer as dense";
+const COSINE: &str = "Cosine to dense";
 const MACS: &str = "MACs";
 const LATENCY: &str = "Latency, batch 1";
 
 /// Whether figures wait for the user to say how large the inputs are.
 fn lacks_sizes(scene: &Scene<'_>) -> bool {
     scene.session.project().is_some_and(|p| p.opened.engine.is_ok()) && scene.session.input_sizes().is_none()
+}
+
+/// Whether the model takes inputs of sizes that can be chosen.
+fn leaves_sizes_open(scene: &Scene<'_>) -> bool {
+    scene.session.project().is_some_and(|p| p.opened.engine.is_ok() && !p.opened.open_sizes.is_empty())
 }
 
 /// One figure, what it was before, and what it means.
@@ -43,10 +50,10 @@ pub fn scoreboard(ui: &mut Ui, scene: &mut Scene<'_>) {
         let response = card(ui, rect, figure, scene.t);
         if response.clicked() {
             match figure.label {
-                ACCURACY | AGREEMENT if scene.session.data().is_none() => {
+                ACCURACY | AGREEMENT | COSINE if scene.session.data().is_none() => {
                     scene.send(Command::Choose(PathPurpose::OpenData));
                 }
-                LATENCY | MACS if lacks_sizes(scene) => scene.send(Command::Toggle(Overlay::Sizes)),
+                LATENCY | MACS if leaves_sizes_open(scene) => scene.send(Command::Toggle(Overlay::Sizes)),
                 _ => {}
             }
         }
@@ -75,7 +82,10 @@ fn card(ui: &Ui, rect: Rect, figure: &Figure, t: &Tokens) -> Response {
         painter.text(at, Align2::LEFT_BOTTOM, text, FontId::new(12.0, theme::strong()), colour);
     }
     let small = FontId::new(11.0, FontFamily::Proportional);
-    painter.text(inner.left_bottom(), Align2::LEFT_BOTTOM, &figure.reference, small, t.faint);
+    let mut reference = LayoutJob::simple_singleline(figure.reference.clone(), small, t.faint);
+    reference.wrap = TextWrapping::truncate_at_width(inner.width());
+    let reference = painter.layout_job(reference);
+    painter.galley(inner.left_bottom() - vec2(0.0, reference.size().y), reference, t.faint);
     response.on_hover_text(&figure.tooltip)
 }
 
@@ -95,30 +105,34 @@ fn judged(change: f64, less_is_better: bool, t: &Tokens) -> Color32 {
 fn fidelity(scene: &Scene<'_>) -> Option<Figure> {
     let fidelity = scene.session.scoreboard().fidelity.value()?;
     let agreement = &fidelity.agreement;
-    let inputs = if fidelity.on_data { "examples" } else { "random inputs" };
-    let seen = format!("{} {inputs}", figures::count(agreement.n as u64));
+    let (one, many) = if fidelity.on_data { ("example", "examples") } else { ("random input", "random inputs") };
+    let seen = figures::counted(agreement.n, one, many);
     let per_token = agreement.rows > agreement.n;
     let masked = if agreement.masked > 0 {
         format!("\n{} tokens of padding left out", figures::count(agreement.masked as u64))
     } else {
         String::new()
     };
-    let (value, reference) = if agreement.rows > 0 {
-        (figures::percent(agreement.argmax_agreement, 2), format!("cosine {:.4} · {seen}", agreement.cosine))
+    let (label, value, reference) = if agreement.rows > 0 {
+        let share = figures::percent(agreement.argmax_agreement, 2);
+        (AGREEMENT, share, format!("cosine {:.4} · {seen}", agreement.cosine))
     } else {
-        (format!("{:.4}", agreement.cosine), format!("cosine of outputs · {seen}"))
+        (COSINE, format!("{:.4}", agreement.cosine), seen)
+    };
+    let measured = match (agreement.rows > 0, per_token) {
+        (true, true) => "share of tokens with the same answer, and the mean cosine",
+        (true, false) => "share of examples with the same answer, and the mean cosine",
+        _ => "mean cosine",
     };
     let advice = if fidelity.on_data { "" } else { " Click to choose data." };
     Some(Figure {
-        label: AGREEMENT,
+        label,
         value,
         change: None,
         reference,
         tooltip: format!(
-            "Outputs are compared with the dense model's: share of {} with the same answer, and the mean cosine \
-             between all that the two put out for an example.{advice}\n\nleast cosine {:.4}\nlargest difference {}, \
-             relative {}{masked}",
-            if per_token { "tokens" } else { "examples" },
+            "Outputs are compared with the dense model's: {measured} between all that the two put out for an \
+             example.{advice}\n\nleast cosine {:.4}\nlargest difference {}, relative {}{masked}",
             agreement.least_cosine,
             figures::magnitude(agreement.max_abs_diff),
             figures::magnitude(agreement.max_rel_diff)
@@ -153,7 +167,6 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
     };
     let change =
         board.accuracy_change().map(|points| (figures::change(points, 2, "pt"), judged(points, false, scene.t)));
-    let (low, high) = now.interval();
     let dense = board.dense.value().map_or_else(String::new, |d| format!("dense {} · ", figures::percent(d.top1(), 2)));
     let part = if now.is_complete() {
         figures::count(now.total as u64)
@@ -164,7 +177,7 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
         label: ACCURACY,
         value: figures::percent(now.top1(), 2),
         change,
-        reference: format!("{dense}±{:.2} · {part}", (high - low) * 50.0),
+        reference: format!("{dense}{} · {part}", figures::interval(now.top1(), now.interval())),
         tooltip: format!(
             "{tooltip}\n\nTop-5 {}, loss {:.4}",
             figures::percent(now.top5(), 2),
@@ -197,17 +210,17 @@ fn relative(now: f64, before: f64, t: &Tokens) -> Option<(String, Color32)> {
 fn parameters(scene: &Scene<'_>) -> Figure {
     let Some(project) = scene.session.project() else { return empty("Parameters kept") };
     let total = project.opened.model.parameter_count() as f64;
-    let removed = (project.preview().weights() - project.preview().kept_weights()) as f64;
-    let kept = total - removed;
+    let (opened, kept) = (project.opened_parameters() as f64, project.kept_parameters() as f64);
     Figure {
         label: "Parameters kept",
         value: figures::short_count(kept),
-        change: relative(kept, total, scene.t),
-        reference: format!("dense {}", figures::short_count(total)),
+        change: relative(kept, opened, scene.t),
+        reference: format!("dense {}", figures::short_count(opened)),
         tooltip: format!(
-            "{} of {} parameters are not zero.",
+            "{} of {} parameters are not zero; in the file as opened {} are not.",
             figures::count(kept as u64),
-            figures::count(total as u64)
+            figures::count(total as u64),
+            figures::count(opened as u64)
         ),
         waiting: false,
     }
@@ -227,7 +240,7 @@ fn file(scene: &Scene<'_>) -> Figure {
         reference: format!("dense {} · zip {}", figures::bytes(dense), figures::bytes(sizes.zip as f64)),
         tooltip: format!(
             "Weights stored in whichever of dense, bitmask and CSR is smallest for each layer, indices counted. The \
-             exported safetensors file itself stays dense and shrinks when it is zipped.\n\n\
+             exported file itself stays dense and shrinks when it is zipped.\n\n\
              dense {}\nbitmask {}\nCSR {}\nsmallest per layer {}\nexported file, zipped {}",
             figures::bytes(sizes.dense as f64),
             figures::bytes(sizes.bitmask as f64),
@@ -259,7 +272,11 @@ fn latency(scene: &Scene<'_>) -> Figure {
     let board = scene.session.scoreboard();
     let Some(both) = board.latency.value() else {
         let reference = board.unavailable.as_ref().map_or("measured last", |_| "cannot run").to_owned();
-        return without_sizes(LATENCY, &reference, scene);
+        let figure = without_sizes(LATENCY, &reference, scene);
+        return match &board.unavailable {
+            Some(why) => Figure { tooltip: why.clone(), ..figure },
+            None => figure,
+        };
     };
     Figure {
         label: LATENCY,

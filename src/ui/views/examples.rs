@@ -86,30 +86,40 @@ fn description(data: &Dataset, scene: &Scene<'_>) -> String {
         return describe_arrays(data, scene);
     }
     let shape: Vec<String> = data.example_shape().iter().map(ToString::to_string).collect();
-    let (low, high) = data.input_range();
-    let stored = if data.is_bytes() { "Pixels 0 to 255" } else { "Values 0 to 1" };
-    let classes = match data.labels() {
-        Some(_) => format!("{} classes", data.class_count()),
-        None => "no labels".to_owned(),
+    let classes = classes(data, scene).unwrap_or_else(|| "no labels".to_owned());
+    let values = match scene.session.data_range() {
+        Some([least, largest]) => {
+            let (least, largest) = (figures::magnitude(f64::from(least)), figures::magnitude(f64::from(largest)));
+            format!("Values of those shown go from {least} to {largest} as stored.")
+        }
+        None => {
+            let (low, high) = data.input_range();
+            let stored = if data.is_bytes() { "Pixels 0 to 255" } else { "Values 0 to 1" };
+            format!("{stored} become {low:.3} to {high:.3} before the model sees them.")
+        }
     };
-    format!(
-        "{} examples of {}, {classes}. {stored} become {low:.3} to {high:.3} before the model sees them.",
-        figures::count(data.len() as u64),
-        shape.join("×")
-    )
+    format!("{} of {}, {classes}. {values}", figures::counted(data.len(), "example", "examples"), shape.join("×"))
+}
+
+/// How many classes occur, and of how many where the data names them.
+fn classes(data: &Dataset, scene: &Scene<'_>) -> Option<String> {
+    let seen = scene.session.classes_seen()?;
+    let known = data.class_names().len();
+    Some(if known > seen {
+        format!("{} of {} classes", figures::count(seen as u64), figures::count(known as u64))
+    } else {
+        figures::counted(seen, "class", "classes")
+    })
 }
 
 fn describe_arrays(data: &Dataset, scene: &Scene<'_>) -> String {
-    let labels = match data.labels() {
-        Some(_) => format!(", {} classes", data.class_count()),
-        None => " without labels".to_owned(),
-    };
+    let labels = classes(data, scene).map_or_else(|| " without labels".to_owned(), |classes| format!(", {classes}"));
     let padded = scene.session.excerpt().and_then(|excerpt| excerpt.padded).filter(|&share| share > 0.0);
     let padded = padded.map(|share| format!(", {} of the tokens are padding", figures::percent(share, 1)));
     let filled = scene.session.inputs_filled_in();
     let filled = (!filled.is_empty()).then(|| format!(" Not in the data and filled in: {}.", filled.join(", ")));
-    let count = figures::count(data.len() as u64);
-    format!("{count} examples{labels}{}.{}", padded.unwrap_or_default(), filled.unwrap_or_default())
+    let count = figures::counted(data.len(), "example", "examples");
+    format!("{count}{labels}{}.{}", padded.unwrap_or_default(), filled.unwrap_or_default())
 }
 
 type Shown = Arc<Vec<(usize, TextureHandle)>>;

@@ -3,11 +3,18 @@ use crate::model::{Fact, Graph, Model, ValueId};
 use crate::ui::Scene;
 use crate::ui::theme;
 use crate::ui::widgets::link_button;
-use egui::{FontId, Grid, RichText, ScrollArea, Ui};
+use egui::{FontId, Grid, Label, RichText, ScrollArea, Ui, vec2};
 use std::collections::BTreeMap;
 
 /// Width of the names of facts.
 const NAMES: f32 = 120.0;
+/// Between names and values.
+const GAP: f32 = 16.0;
+
+/// Width that is left for values, in which they wrap.
+fn values_width(ui: &Ui) -> f32 {
+    (ui.available_width() - NAMES - GAP).max(NAMES)
+}
 
 /// What the opened file is: format, producer, ports, size, operators, and what cannot run.
 pub fn model_card(ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -16,14 +23,18 @@ pub fn model_card(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.label(RichText::new(model.display_name()).font(theme::title()));
     ui.add_space(8.0);
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-        Grid::new("model facts").num_columns(2).min_col_width(NAMES).spacing([16.0, 8.0]).show(ui, |ui| {
-            for (name, value) in facts(project) {
-                ui.label(RichText::new(name).font(theme::caption()).color(scene.t.faint));
-                ui.label(RichText::new(value).color(scene.t.text));
-                ui.end_row();
-            }
-            sizes(ui, project, scene);
-        });
+        let width = values_width(ui);
+        Grid::new("model facts").num_columns(2).min_col_width(NAMES).max_col_width(width).spacing([GAP, 8.0]).show(
+            ui,
+            |ui| {
+                for (name, value) in facts(project) {
+                    ui.label(RichText::new(name).font(theme::caption()).color(scene.t.faint));
+                    ui.add(Label::new(RichText::new(value).color(scene.t.text)).wrap());
+                    ui.end_row();
+                }
+                sizes(ui, project, scene);
+            },
+        );
         if let Err(why) = &project.opened.engine {
             section(ui, "What cannot run", scene);
             ui.label(RichText::new(why).color(scene.t.caution));
@@ -53,7 +64,7 @@ fn sizes(ui: &mut Ui, project: &Project, scene: &mut Scene<'_>) {
     }
     ui.label(RichText::new("Input sizes").font(theme::caption()).color(scene.t.faint));
     let in_use = scene.session.input_sizes();
-    ui.horizontal(|ui| {
+    ui.horizontal_wrapped(|ui| {
         let text = in_use.as_ref().map_or_else(
             || "not chosen".to_owned(),
             |sizes| sizes.iter().map(|(name, size)| format!("{name} {size}")).collect::<Vec<_>>().join(", "),
@@ -128,21 +139,32 @@ fn operators(ui: &mut Ui, graph: &Graph, scene: &Scene<'_>) {
     for node in &graph.nodes {
         *counts.entry(node.op.as_str()).or_default() += 1;
     }
-    let list: Vec<String> = counts.iter().map(|(op, n)| format!("{op} {}", figures::count(*n as u64))).collect();
-    ui.label(RichText::new(list.join("   ·   ")).color(scene.t.dim));
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing = vec2(14.0, 4.0);
+        for (op, n) in counts {
+            let text = RichText::new(format!("{op} {}", figures::count(n as u64))).color(scene.t.dim);
+            // A name and its number stay on one line.
+            ui.add(Label::new(text).extend());
+        }
+    });
 }
 
 /// Values longer than this are cut; some files carry whole graphs in theirs.
 const LONGEST_VALUE: usize = 200;
 
 fn metadata(ui: &mut Ui, model: &Model, scene: &Scene<'_>) {
-    Grid::new("model metadata").num_columns(2).min_col_width(NAMES).spacing([16.0, 4.0]).show(ui, |ui| {
-        for (key, value) in &model.metadata {
-            let shown: String = value.chars().take(LONGEST_VALUE).collect();
-            let more = if shown.len() < value.len() { "…" } else { "" };
-            ui.label(RichText::new(key).font(theme::caption()).color(scene.t.faint));
-            ui.label(RichText::new(format!("{shown}{more}")).font(theme::caption()).color(scene.t.dim));
-            ui.end_row();
-        }
-    });
+    let width = values_width(ui);
+    Grid::new("model metadata").num_columns(2).min_col_width(NAMES).max_col_width(width).spacing([GAP, 4.0]).show(
+        ui,
+        |ui| {
+            for (key, value) in &model.metadata {
+                let shown: String = value.chars().take(LONGEST_VALUE).collect();
+                let more = if shown.len() < value.len() { "…" } else { "" };
+                ui.label(RichText::new(key).font(theme::caption()).color(scene.t.faint));
+                let text = RichText::new(format!("{shown}{more}")).font(theme::caption()).color(scene.t.dim);
+                ui.add(Label::new(text).wrap());
+                ui.end_row();
+            }
+        },
+    );
 }

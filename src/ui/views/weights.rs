@@ -28,9 +28,9 @@ pub fn weights(ui: &mut Ui, scene: &Scene<'_>) {
     let step = picture.map_or(1, |picture| picture.step);
     let thinned = if step > 1 { format!(", every {step}th shown") } else { String::new() };
     let text = format!(
-        "{} channels down, {} weights each across{thinned}. Bright is large, orange is removed.",
-        figures::count(rows as u64),
-        figures::count(columns as u64)
+        "{} down, {} each across{thinned}. Bright is large, orange is removed.",
+        figures::counted(rows, "channel", "channels"),
+        figures::counted(columns, "weight", "weights")
     );
     ui.label(RichText::new(text).font(FontId::proportional(12.0)).color(scene.t.dim));
     ui.add_space(8.0);

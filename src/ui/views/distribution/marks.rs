@@ -60,8 +60,8 @@ pub(super) fn bar_figures(ui: &Ui, transform: &PlotTransform, axis: MagnitudeAxi
     let magnitude = axis.magnitude(transform.value_from_position(pointer).x);
     let Some(bin) = histogram.bin_of(magnitude).map(|i| histogram.bins[i]) else { return };
     let text = format!(
-        "{} weights from {} to {}",
-        figures::count(bin.count as u64),
+        "{} from {} to {}",
+        figures::counted(bin.count, "weight", "weights"),
         figures::magnitude(bin.lo),
         figures::magnitude(bin.hi)
     );
