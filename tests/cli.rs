@@ -138,6 +138,26 @@ fn eval_measures_the_same_on_any_number_of_threads() {
 }
 
 #[test]
+fn assumed_preprocessing_and_accuracy_at_chance_are_told() {
+    let bench = Bench::new(Architecture::Mlp300100);
+    let images = Tensor::from_f32(vec![20, 1, 28, 28], vec![0.5; 20 * 784]).unwrap();
+    let labels: Vec<i64> = (0..20).map(|i| i % 10).collect();
+    let labels = Tensor::from_i64(vec![20], &labels).unwrap();
+    let data = bench.path("plain.npz");
+    npz::write(&data, &[("x", images), ("y", labels)]).unwrap();
+    let line = format!("eval {} --data {}", bench.model.display(), data.display());
+    let told = text(&run(&line).stderr);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 2, "{told}");
+    assert!(lines[0].contains("no dataset.toml beside the data") && lines[0].contains("taken as they are"), "{told}");
+    assert!(lines[1].contains("right in 2 of 20 examples, as guessing would be"), "{told}");
+    assert_eq!(text(&run(&format!("{line} --quiet")).stderr), "");
+    assert_eq!(json(&line)["remarks"].as_array().unwrap().len(), 2);
+    fs::write(bench.path("dataset.toml"), "scale = 1.0").unwrap();
+    assert!(!text(&run(&line).stderr).contains("no dataset.toml"));
+}
+
+#[test]
 fn two_models_are_compared_without_labels() {
     let bench = Bench::new(Architecture::Mlp300100);
     let path = bench.path("unlabelled.npz");
