@@ -391,6 +391,15 @@ fn hostile_plans_and_cuts_leave_no_target() {
 }
 
 #[test]
+fn an_extension_of_no_format_is_refused_with_those_that_would_do() {
+    let bench = Bench::new(Architecture::Mlp300100);
+    let target = bench.path("q.onnx2");
+    let line = refusal(&format!("prune {} -o {} --sparsity 0.5", bench.model.display(), target.display()));
+    assert!(line.contains("`.onnx2` names no format") && line.contains(".safetensors, .onnx, .pt"), "{line}");
+    assert!(!target.exists());
+}
+
+#[test]
 fn unwritable_targets_are_named_and_the_source_is_never_one() {
     let bench = Bench::new(Architecture::Mlp300100);
     let source = fs::read(&bench.model).unwrap();

@@ -104,7 +104,8 @@ pub fn pieces(model: &Model, path: &Path) -> Result<Vec<Bytes>, FormatError> {
 }
 
 /// Writes a model, its graph included. The end of the target's name tells the format: `.onnx` is ONNX, `.pt`,
-/// `.pth`, `.th` and `.bin` are PyTorch's, `.npz` is NumPy's, and anything else is safetensors. A model from a
+/// `.pth`, `.th` and `.bin` are PyTorch's, `.npz` is NumPy's, `.safetensors` or no extension is safetensors, and any
+/// other is refused. A model from a
 /// folder goes back into a folder of the same shards if the target's name is not that of a file.
 ///
 /// The target is replaced whole or not at all; a source that is still mapped stays valid, since its bytes
@@ -134,7 +135,12 @@ pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
             let problem = format!(".{read_only} files are not written; use .safetensors");
             Err(FormatError::Unwritable { problem, path: path.to_owned() })
         }
-        _ => safetensors::stage(model, path),
+        None | Some("safetensors") => safetensors::stage(model, path),
+        Some(unknown) => {
+            let problem =
+                format!("`.{unknown}` names no format; use .safetensors, .onnx, .pt, .pth, .th, .bin or .npz");
+            Err(FormatError::Unwritable { problem, path: path.to_owned() })
+        }
     }
 }
 
