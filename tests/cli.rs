@@ -490,6 +490,12 @@ fn weights_without_a_graph_are_shown_and_pruned_but_not_measured() {
     assert!(report["equal"].is_null() && report["not_run"].as_str().unwrap().contains("no graph"));
     let line = refusal(&format!("eval {} --data {}", path.display(), sample_data().display()));
     assert!(line.contains("no graph") && line.ends_with(&path.display().to_string()), "{line}");
+    for command in ["eval --data sample_models/fashion-mnist", "run -o never.npz", "bench"] {
+        let line = refusal(&format!("{command} {}", path.display()));
+        assert!(line.contains("export to ONNX") && line.contains("`weights.secateur.toml`"), "{line}");
+    }
+    let told = text(&run(&format!("prune {} -o {} --sigma 1", path.display(), bench.path("out").display())).stdout);
+    assert!(told.contains("not run: the model has no graph\n"), "{told}");
 }
 
 #[test]

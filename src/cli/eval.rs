@@ -6,9 +6,10 @@ use super::table::Table;
 use crate::app::figures;
 use crate::data::Dataset;
 use crate::eval::{self, Agreement, EvalError, EvalOptions, Evaluation, Probe};
-use crate::exec::{Bound, Program};
+use crate::exec::{Bound, ExecError, Program};
 use crate::formats;
 use crate::model::Model;
+use anyhow::anyhow;
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
@@ -172,7 +173,17 @@ pub(super) fn open_data(args: &DataArgs) -> anyhow::Result<Dataset> {
 }
 
 pub(super) fn bind(model: &Model, path: &Path) -> anyhow::Result<Bound> {
-    Program::compile(model).at(path)?.bind(model).at(path)
+    compile(model, path)?.bind(model).at(path)
+}
+
+/// The program of a model, or what to do where the file holds weights alone.
+pub(super) fn compile(model: &Model, path: &Path) -> anyhow::Result<Program> {
+    match Program::compile(model) {
+        Err(error @ ExecError::NoGraph) => {
+            Err(anyhow!("{error}; {}: {}", formats::advice_without_graph(path), path.display()))
+        }
+        other => other.at(path),
+    }
 }
 
 /// Evaluates with a progress bar, until the user interrupts.

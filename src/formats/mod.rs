@@ -27,10 +27,14 @@ use crate::model::{Model, Recognized, recognize};
 use bytes::Bytes;
 use std::path::Path;
 
-/// What a file of weights alone lacks, and how to come by it.
-const WITHOUT_GRAPH: &str = "the file holds weights without a network, so accuracy cannot be measured; export to ONNX \
-                             (torch.onnx.export(model.eval(), example_input, 'model.onnx')), or describe a \
-                             sequential net in NAME.secateur.toml beside it";
+/// What to do about a file of weights alone, as a clause: the description is called after the file.
+pub fn advice_without_graph(weights: &Path) -> String {
+    let stem = weights.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy());
+    format!(
+        "export to ONNX (torch.onnx.export(model.eval(), example_input, '{stem}.onnx')), or describe a sequential net \
+         in `{stem}.secateur.toml` beside it"
+    )
+}
 
 /// A model file that was written and synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +69,7 @@ pub fn open(path: &Path) -> Result<Model, FormatError> {
         description::attach(&mut model, &beside)?;
     }
     if model.graph.is_none() {
-        recognize_graph(&mut model);
+        recognize_graph(&mut model, path);
     }
     Ok(model)
 }
@@ -145,13 +149,16 @@ pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
 }
 
 /// Rebuilds the graph of a well-known network, or says what to do for accuracy.
-fn recognize_graph(model: &mut Model) {
+fn recognize_graph(model: &mut Model, path: &Path) {
     let note = match recognize(&model.tensors, folder::config(model).as_ref()) {
         Some(Recognized { architecture, graph }) => {
             model.graph = Some(graph);
             format!("recognised as {architecture} by the names and shapes of its tensors")
         }
-        None => WITHOUT_GRAPH.to_owned(),
+        None => format!(
+            "the file holds weights without a network, so accuracy cannot be measured; {}",
+            advice_without_graph(path)
+        ),
     };
     model.origin.notes.push(note);
 }
