@@ -450,6 +450,25 @@ fn data_that_does_not_fit_gets_one_line() {
     assert!(!out.exists());
 }
 
+#[test]
+fn recorded_inputs_are_found_and_missing_ones_listed_against_what_is_there() {
+    let bench = Bench::new(Architecture::Mlp300100);
+    let images = Tensor::from_f32(vec![1, 1, 28, 28], vec![0.5; 784]).unwrap();
+    let save = |file: &str, name: &str| {
+        npz::write(&bench.path(file), &[(name, images.clone()), ("out/logits", images.clone())]).unwrap();
+        bench.path(file).display().to_string()
+    };
+    let (model, recorded, other) = (bench.model.display(), save("io.npz", "in/x"), save("other.npz", "in/pixels"));
+    let out = bench.path("out.npz");
+    assert!(run(&format!("run {model} --inputs {recorded} -o {}", out.display())).status.success());
+    let line = refusal(&format!("eval {model} --data {recorded}"));
+    assert!(line.contains("no labels") && line.contains("the data holds `x`"), "{line}");
+    let line = refusal(&format!("run {model} --inputs {other} -o {}", out.display()));
+    assert!(line.contains("there is no array `x`; the file holds `in/pixels`, `out/logits`"), "{line}");
+    let line = refusal(&format!("eval {model} --data {other}"));
+    assert!(line.contains("`x`") && line.contains("`pixels`"), "{line}");
+}
+
 /// The network with one weight of `fc1` that is not a number.
 fn poisoned(bench: &Bench) -> PathBuf {
     let mut model = formats::open(&bench.model).unwrap();

@@ -203,6 +203,10 @@ pub(super) fn evaluate(
     bar.finish_and_clear();
     match outcome {
         Err(EvalError::Cancelled) => Err(Interrupted.into()),
+        Err(error @ EvalError::NoLabels) => {
+            let names: Vec<String> = data.arrays().map(|(name, ..)| format!("`{name}`")).collect();
+            Err(anyhow!("{error}; the data holds {}: {}", names.join(", "), data.path().display()))
+        }
         other => other.at(data.path()),
     }
 }

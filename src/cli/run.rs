@@ -87,8 +87,11 @@ fn read(inputs: &[Value], path: &Path) -> anyhow::Result<Vec<Tensor>> {
     let mut archive = Npz::open(path)?;
     let names = archive.names();
     let mut read = |input: &Value| -> anyhow::Result<Tensor> {
-        let only = inputs.len() == 1 && !names.contains(&input.name) && names.iter().any(|name| name == "x");
-        let array = archive.read(if only { "x" } else { &input.name })?;
+        let recorded = format!("in/{}", input.name);
+        let only = ["x", "in/x"].into_iter().filter(|_| inputs.len() == 1);
+        let mut candidates = [&*input.name, &*recorded].into_iter().chain(only);
+        let name = candidates.find(|&candidate| names.iter().any(|name| name == candidate));
+        let array = archive.read(name.unwrap_or(&input.name))?;
         let Some(dtype) = input.fact.dtype else { return Ok(array) };
         array.cast(dtype).map_err(|source| FeedError::Value { input: input.name.clone(), source }).at(path)
     };

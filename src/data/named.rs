@@ -10,14 +10,21 @@ use std::path::Path;
 /// Names that labels go by.
 const LABELS: [&str; 2] = ["y", "labels"];
 
+/// Before the names of recorded inputs and outputs.
+const INPUTS: &str = "in/";
+const OUTPUTS: &str = "out/";
+
 /// Opens the arrays of an archive. Beside `x` those that do not have as many examples are left out, as they
-/// may be anything; without it all of them must agree. Text and records are left out.
+/// may be anything; without it all of them must agree. Text and records are left out. In a record of inputs
+/// and outputs `in/NAME` is NAME, and outputs are left out.
 pub(super) fn open(path: &Path, (preprocess, toml): (Preprocess, &Path), split: Split) -> Result<Dataset, DataError> {
     let mut npz = Npz::open(path)?;
     let names = npz.names();
     let (mut x, mut labels, mut others) = (None, None, Vec::new());
-    for name in names {
-        let Some(array) = npz.read_numbers(&name)? else { continue };
+    let recorded = names.iter().any(|name| name.starts_with(INPUTS));
+    for stored in names.iter().filter(|name| !(recorded && name.starts_with(OUTPUTS))) {
+        let Some(array) = npz.read_numbers(stored)? else { continue };
+        let name = stored.strip_prefix(INPUTS).unwrap_or(stored).to_owned();
         if name == ONLY {
             x = Some(array);
         } else if labels.is_none() && LABELS.contains(&name.as_str()) && is_list(&array) {
@@ -54,7 +61,7 @@ pub(super) fn open(path: &Path, (preprocess, toml): (Preprocess, &Path), split: 
         columns.push(column(name, array, path)?);
     }
     let Some(first) = columns.first() else {
-        return Err(DataError::MissingEntry { entry: ONLY.to_owned(), path: path.to_owned() });
+        return Err(npz.missing(ONLY));
     };
     if let Some(other) = columns.iter().find(|c| c.count() != first.count()) {
         let (a, b) = (first.count(), other.count());
@@ -146,6 +153,12 @@ mod tests {
         assert_eq!(data.arrays().map(|a| a.0).collect::<Vec<_>>(), ["x", "lengths"]);
         assert_eq!(data.batch(&[0]).to_f32()[0], 1.0, "x is preprocessed");
         assert_eq!(opened(&[("x", x), ("scalar", ints(&[], &[3]))], None).unwrap().arrays().count(), 1);
+    }
+
+    #[test]
+    fn recorded_inputs_go_by_their_own_names() {
+        let data = opened(&[("in/ids", ints(&[2, 1], &[3, 4])), ("out/logits", ints(&[3], &[0; 3]))], None).unwrap();
+        assert_eq!(data.arrays().map(|a| a.0).collect::<Vec<_>>(), ["ids"]);
     }
 
     #[test]
