@@ -23,14 +23,21 @@ pub(super) fn open(path: &Path, (preprocess, toml): (Preprocess, &Path), split: 
     let (mut x, mut labels, mut others) = (None, None, Vec::new());
     let recorded = names.iter().any(|name| name.starts_with(INPUTS));
     for stored in names.iter().filter(|name| !(recorded && name.starts_with(OUTPUTS))) {
-        let Some(array) = npz.read_numbers(stored)? else { continue };
         let name = stored.strip_prefix(INPUTS).unwrap_or(stored).to_owned();
+        let array = if name == ONLY { Some(npz.read(stored)?) } else { npz.read_numbers(stored)? };
+        let Some(array) = array else { continue };
         if name == ONLY {
             x = Some(array);
         } else if labels.is_none() && LABELS.contains(&name.as_str()) && is_list(&array) {
             labels = Some(array);
         } else if name == LABELS[0] {
-            let problem = format!("`y` must have one axis, but its shape is {:?}", array.shape());
+            if labels.is_none()
+                && let Some(classes) = hot_ones(&array)
+            {
+                labels = Some(classes);
+                continue;
+            }
+            let problem = format!("`y` must have one axis or be one-hot, but its shape is {:?}", array.shape());
             return Err(DataError::malformed(path, problem));
         } else {
             others.push((name, array));
@@ -69,6 +76,18 @@ pub(super) fn open(path: &Path, (preprocess, toml): (Preprocess, &Path), split: 
         return Err(DataError::malformed(path, problem));
     }
     open::of_columns(columns, labels, preprocess, split, path)
+}
+
+/// The class of each row of an array that is 1 there and 0 elsewhere.
+fn hot_ones(array: &Tensor) -> Option<Tensor> {
+    let &[rows, classes] = array.shape() else { return None };
+    let values = array.to_f32();
+    let class = |row: &[f32]| {
+        let hot = row.iter().position(|&v| v == 1.0)?;
+        row.iter().enumerate().all(|(i, &v)| i == hot || v == 0.0).then_some(hot as i64)
+    };
+    let found: Vec<i64> = values.chunks(classes.max(1)).map(class).collect::<Option<_>>()?;
+    Tensor::from_i64(vec![rows], &found).ok()
 }
 
 fn is_list(array: &Tensor) -> bool {
@@ -159,6 +178,16 @@ mod tests {
     fn recorded_inputs_go_by_their_own_names() {
         let data = opened(&[("in/ids", ints(&[2, 1], &[3, 4])), ("out/logits", ints(&[3], &[0; 3]))], None).unwrap();
         assert_eq!(data.arrays().map(|a| a.0).collect::<Vec<_>>(), ["ids"]);
+    }
+
+    #[test]
+    fn one_hot_labels_are_classes_and_other_tables_are_refused() {
+        let x = Tensor::from_f32(vec![2, 1], vec![0.5, 0.25]).unwrap();
+        let hot = Tensor::from_f32(vec![2, 3], vec![0.0, 0.0, 1.0, 1.0, 0.0, 0.0]).unwrap();
+        assert_eq!(opened(&[("x", x.clone()), ("y", hot)], None).unwrap().labels(), Some(&[2, 0][..]));
+        let soft = Tensor::from_f32(vec![2, 2], vec![0.5, 0.5, 1.0, 0.0]).unwrap();
+        let text = opened(&[("x", x), ("y", soft)], None).unwrap_err().to_string();
+        assert!(text.starts_with("`y` must have one axis or be one-hot"), "{text}");
     }
 
     #[test]
