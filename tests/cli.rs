@@ -138,6 +138,26 @@ fn eval_measures_the_same_on_any_number_of_threads() {
 }
 
 #[test]
+fn assumed_preprocessing_and_accuracy_at_chance_are_told() {
+    let bench = Bench::new(Architecture::Mlp300100);
+    let images = Tensor::from_f32(vec![20, 1, 28, 28], vec![0.5; 20 * 784]).unwrap();
+    let labels: Vec<i64> = (0..20).map(|i| i % 10).collect();
+    let labels = Tensor::from_i64(vec![20], &labels).unwrap();
+    let data = bench.path("plain.npz");
+    npz::write(&data, &[("x", images), ("y", labels)]).unwrap();
+    let line = format!("eval {} --data {}", bench.model.display(), data.display());
+    let told = text(&run(&line).stderr);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 2, "{told}");
+    assert!(lines[0].contains("no dataset.toml beside the data") && lines[0].contains("taken as they are"), "{told}");
+    assert!(lines[1].contains("right in 2 of 20 examples, as guessing would be"), "{told}");
+    assert_eq!(text(&run(&format!("{line} --quiet")).stderr), "");
+    assert_eq!(json(&line)["remarks"].as_array().unwrap().len(), 2);
+    fs::write(bench.path("dataset.toml"), "scale = 1.0").unwrap();
+    assert!(!text(&run(&line).stderr).contains("no dataset.toml"));
+}
+
+#[test]
 fn two_models_are_compared_without_labels() {
     let bench = Bench::new(Architecture::Mlp300100);
     let path = bench.path("unlabelled.npz");
@@ -371,6 +391,15 @@ fn hostile_plans_and_cuts_leave_no_target() {
 }
 
 #[test]
+fn an_extension_of_no_format_is_refused_with_those_that_would_do() {
+    let bench = Bench::new(Architecture::Mlp300100);
+    let target = bench.path("q.onnx2");
+    let line = refusal(&format!("prune {} -o {} --sparsity 0.5", bench.model.display(), target.display()));
+    assert!(line.contains("`.onnx2` names no format") && line.contains(".safetensors, .onnx, .pt"), "{line}");
+    assert!(!target.exists());
+}
+
+#[test]
 fn unwritable_targets_are_named_and_the_source_is_never_one() {
     let bench = Bench::new(Architecture::Mlp300100);
     let source = fs::read(&bench.model).unwrap();
@@ -421,6 +450,25 @@ fn data_that_does_not_fit_gets_one_line() {
     assert!(!out.exists());
 }
 
+#[test]
+fn recorded_inputs_are_found_and_missing_ones_listed_against_what_is_there() {
+    let bench = Bench::new(Architecture::Mlp300100);
+    let images = Tensor::from_f32(vec![1, 1, 28, 28], vec![0.5; 784]).unwrap();
+    let save = |file: &str, name: &str| {
+        npz::write(&bench.path(file), &[(name, images.clone()), ("out/logits", images.clone())]).unwrap();
+        bench.path(file).display().to_string()
+    };
+    let (model, recorded, other) = (bench.model.display(), save("io.npz", "in/x"), save("other.npz", "in/pixels"));
+    let out = bench.path("out.npz");
+    assert!(run(&format!("run {model} --inputs {recorded} -o {}", out.display())).status.success());
+    let line = refusal(&format!("eval {model} --data {recorded}"));
+    assert!(line.contains("no labels") && line.contains("the data holds `x`"), "{line}");
+    let line = refusal(&format!("run {model} --inputs {other} -o {}", out.display()));
+    assert!(line.contains("there is no array `x`; the file holds `in/pixels`, `out/logits`"), "{line}");
+    let line = refusal(&format!("eval {model} --data {other}"));
+    assert!(line.contains("`x`") && line.contains("`pixels`"), "{line}");
+}
+
 /// The network with one weight of `fc1` that is not a number.
 fn poisoned(bench: &Bench) -> PathBuf {
     let mut model = formats::open(&bench.model).unwrap();
@@ -461,6 +509,12 @@ fn weights_without_a_graph_are_shown_and_pruned_but_not_measured() {
     assert!(report["equal"].is_null() && report["not_run"].as_str().unwrap().contains("no graph"));
     let line = refusal(&format!("eval {} --data {}", path.display(), sample_data().display()));
     assert!(line.contains("no graph") && line.ends_with(&path.display().to_string()), "{line}");
+    for command in ["eval --data sample_models/fashion-mnist", "run -o never.npz", "bench"] {
+        let line = refusal(&format!("{command} {}", path.display()));
+        assert!(line.contains("export to ONNX") && line.contains("`weights.secateur.toml`"), "{line}");
+    }
+    let told = text(&run(&format!("prune {} -o {} --sigma 1", path.display(), bench.path("out").display())).stdout);
+    assert!(told.contains("not run: the model has no graph\n"), "{told}");
 }
 
 #[test]

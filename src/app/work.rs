@@ -521,8 +521,7 @@ impl Session {
 
     /// An accuracy that guessing would reach usually means inputs that the model was not trained on.
     fn warn_near_chance(&mut self, dense: &Evaluation) {
-        let classes = dense.per_class.iter().filter(|class| class.n > 0).count();
-        if dense.is_complete() && classes > 1 && dense.interval().0 <= 1.0 / classes as f64 {
+        if dense.is_near_chance() {
             let text = format!(
                 "The dense model is right in {} of {} examples, as guessing would be: check scale, mean, std and \
                  layout in dataset.toml, and the order of the labels.",

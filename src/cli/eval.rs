@@ -6,9 +6,10 @@ use super::table::Table;
 use crate::app::figures;
 use crate::data::Dataset;
 use crate::eval::{self, Agreement, EvalError, EvalOptions, Evaluation, Probe};
-use crate::exec::{Bound, Program};
+use crate::exec::{Bound, ExecError, Program};
 use crate::formats;
 use crate::model::Model;
+use anyhow::anyhow;
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
@@ -27,6 +28,8 @@ pub(super) struct Report {
     non_finite: usize,
     seconds: f64,
     per_class: Vec<ClassReport>,
+    /// What the user should know about how these figures came about; usually nothing.
+    remarks: Vec<String>,
     #[serde(skip)]
     title: String,
 }
@@ -57,6 +60,7 @@ impl Report {
                 .iter()
                 .map(|c| ClassReport { name: c.name.clone(), n: c.n, correct: c.correct, top1: c.accuracy() })
                 .collect(),
+            remarks: Vec::new(),
             title,
         }
     }
@@ -72,7 +76,27 @@ pub(super) fn eval(args: &EvalArgs, console: &Console) -> Outcome {
     let evaluation = evaluate(&bound, &model, &data, args.limit, console)?;
     let (name, part, n) = (model.display_name(), data.split().name(), figures::count(evaluation.n as u64));
     let title = format!("{name} on {} ({part}, {n} examples)", data.name());
-    console.report(&Report::new(&evaluation, title), text)
+    let report = Report { remarks: remarks(&data, &evaluation), ..Report::new(&evaluation, title) };
+    if console.tells() {
+        report.remarks.iter().for_each(|remark| console.note(remark));
+    }
+    console.report(&report, text)
+}
+
+/// What was assumed of the data, and whether the accuracy says that it is not what the model was trained on.
+fn remarks(data: &Dataset, evaluation: &Evaluation) -> Vec<String> {
+    let assumed = data.assumed().map(|clause| {
+        format!("note: no dataset.toml beside the data, so {clause}; write one there if the model wants other values")
+    });
+    let chance = evaluation.is_near_chance().then(|| {
+        format!(
+            "warning: the model is right in {} of {} examples, as guessing would be: check scale, mean, std and layout \
+             in dataset.toml, and the order of the labels",
+            figures::count(evaluation.correct1 as u64),
+            figures::count(evaluation.n as u64)
+        )
+    });
+    assumed.into_iter().chain(chance).collect()
 }
 
 /// How near two models' outputs are, as `--json` prints it.
@@ -149,7 +173,17 @@ pub(super) fn open_data(args: &DataArgs) -> anyhow::Result<Dataset> {
 }
 
 pub(super) fn bind(model: &Model, path: &Path) -> anyhow::Result<Bound> {
-    Program::compile(model).at(path)?.bind(model).at(path)
+    compile(model, path)?.bind(model).at(path)
+}
+
+/// The program of a model, or what to do where the file holds weights alone.
+pub(super) fn compile(model: &Model, path: &Path) -> anyhow::Result<Program> {
+    match Program::compile(model) {
+        Err(error @ ExecError::NoGraph) => {
+            Err(anyhow!("{error}; {}: {}", formats::advice_without_graph(path), path.display()))
+        }
+        other => other.at(path),
+    }
 }
 
 /// Evaluates with a progress bar, until the user interrupts.
@@ -169,6 +203,10 @@ pub(super) fn evaluate(
     bar.finish_and_clear();
     match outcome {
         Err(EvalError::Cancelled) => Err(Interrupted.into()),
+        Err(error @ EvalError::NoLabels) => {
+            let names: Vec<String> = data.arrays().map(|(name, ..)| format!("`{name}`")).collect();
+            Err(anyhow!("{error}; the data holds {}: {}", names.join(", "), data.path().display()))
+        }
         other => other.at(data.path()),
     }
 }

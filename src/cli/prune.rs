@@ -191,7 +191,10 @@ pub(super) fn summary(export: &ExportReport) -> Vec<String> {
             figures::magnitude(equal.agreement.max_abs_diff),
             figures::percent(equal.agreement.argmax_agreement, 2),
         ),
-        (None, reason) => format!("not run, because {}", reason.as_deref().unwrap_or("there was nothing to run it on")),
+        (None, reason) => {
+            let reason = reason.as_deref().unwrap_or("there was nothing to run it on");
+            format!("not run: {}", reason.strip_suffix(", so it cannot be run").unwrap_or(reason))
+        }
     };
     lines.push(format!("  proof       re-opened: every byte as intended; {ran}"));
     lines

@@ -1,5 +1,6 @@
 use super::args::RunArgs;
 use super::console::Console;
+use super::eval::compile;
 use super::failure::{At as _, Interrupted, Outcome};
 use super::interrupt;
 use super::sizes::{SizesReport, Taken};
@@ -7,7 +8,7 @@ use super::table::Table;
 use crate::app::figures;
 use crate::data::npz::{self, Npz};
 use crate::data::{Dataset, Feed, FeedError, Split};
-use crate::exec::{ExampleInputs, Program};
+use crate::exec::ExampleInputs;
 use crate::formats;
 use crate::model::{Tensor, Value};
 use anyhow::{anyhow, ensure};
@@ -36,7 +37,7 @@ struct OutputReport {
 
 pub(super) fn run(args: &RunArgs, console: &Console) -> Outcome {
     let model = formats::open(&args.model)?;
-    let program = Program::compile(&model).at(&args.model)?;
+    let program = compile(&model, &args.model)?;
     let bound = program.bind(&model).at(&args.model)?;
     let taken = Taken::of(&args.sizes, &model, &args.model)?;
     let (inputs, place) = if let Some(path) = &args.inputs {
@@ -86,8 +87,11 @@ fn read(inputs: &[Value], path: &Path) -> anyhow::Result<Vec<Tensor>> {
     let mut archive = Npz::open(path)?;
     let names = archive.names();
     let mut read = |input: &Value| -> anyhow::Result<Tensor> {
-        let only = inputs.len() == 1 && !names.contains(&input.name) && names.iter().any(|name| name == "x");
-        let array = archive.read(if only { "x" } else { &input.name })?;
+        let recorded = format!("in/{}", input.name);
+        let only = ["x", "in/x"].into_iter().filter(|_| inputs.len() == 1);
+        let mut candidates = [&*input.name, &*recorded].into_iter().chain(only);
+        let name = candidates.find(|&candidate| names.iter().any(|name| name == candidate));
+        let array = archive.read(name.unwrap_or(&input.name))?;
         let Some(dtype) = input.fact.dtype else { return Ok(array) };
         array.cast(dtype).map_err(|source| FeedError::Value { input: input.name.clone(), source }).at(path)
     };

@@ -73,11 +73,13 @@ pub struct Dataset {
     /// Example numbers in `shared` of this view; `None` is all of them in order.
     rows: Option<Arc<[u32]>>,
     labels: Option<Arc<[u32]>>,
+    /// Whether a `dataset.toml` or the caller said how values become inputs.
+    described: bool,
 }
 
 impl Dataset {
     pub(super) fn from_shared(shared: Shared, split: Split, labels: Option<Vec<u32>>) -> Self {
-        Self { shared: Arc::new(shared), split, rows: None, labels: labels.map(Into::into) }
+        Self { shared: Arc::new(shared), split, rows: None, labels: labels.map(Into::into), described: true }
     }
 
     /// Opens a file or a folder; see the [module](super) for kinds and names.
@@ -123,16 +125,18 @@ impl Dataset {
             None if beside.exists() => (Preprocess::read(&beside)?, &*beside),
             None => (Preprocess::default(), &*beside),
         };
+        let described = toml.exists();
         preprocess.name = preprocess.name.or(folder_name);
         let preprocess = (preprocess, toml);
-        match source {
+        let opened = match source {
             Source::Npz(file) => named::open(&file, preprocess, split),
             Source::Tokens(file) => tokens::open(&file, preprocess, split),
             Source::Idx { images, labels } => open::idx(&images, labels.as_deref(), preprocess, split),
             Source::Csv(file) => table::open(&file, preprocess, split),
             Source::Cifar(files) => cifar::open(&files, preprocess, split),
             Source::Images(listing) => images::open(listing, preprocess, split, path, observe),
-        }
+        }?;
+        Ok(Self { described, ..opened })
     }
 
     /// Opens IDX images and labels that are in memory, such as files embedded in the program.
@@ -241,6 +245,17 @@ impl Dataset {
         &self.shared.path
     }
 
+    /// What is assumed of the values for want of a `dataset.toml`, as a clause; none where nothing is.
+    pub fn assumed(&self) -> Option<&'static str> {
+        match &self.first().values {
+            Values::Scaled { examples, .. } if !self.described => Some(match examples {
+                Examples::U8(_) => "bytes are divided by 255, with no mean and std",
+                Examples::F32(_) => "values are taken as they are, with no mean and std",
+            }),
+            _ => None,
+        }
+    }
+
     /// Which tokens of an example count, where the data says so.
     pub fn counted(&self, index: usize) -> Option<Vec<bool>> {
         let mask = &self.columns()[mask_of(self.columns())?];
@@ -339,6 +354,7 @@ impl Dataset {
             split: self.split,
             rows: Some(indices.iter().map(row).collect()),
             labels: self.labels.as_ref().map(|labels| indices.iter().map(|&i| labels[i]).collect()),
+            described: self.described,
         }
     }
 

@@ -94,10 +94,12 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A named array is missing.
-    #[error("there is no array `{entry}` in {}", path.display())]
+    #[error("there is no array `{entry}`; the file holds {available}: {}", path.display())]
     MissingEntry {
         /// Name without `.npy`.
         entry: String,
+        /// Names of the arrays there are, quoted.
+        available: String,
         /// The file.
         path: PathBuf,
     },

@@ -15,7 +15,10 @@ pub enum FeedError {
         available: String,
     },
     /// An array of another shape than the input takes.
-    #[error("input `{input}` must have shape [{expected}], but `{array}` of the data has {actual:?}")]
+    #[error(
+        "input `{input}` must have shape [{expected}], but `{array}` of the data has {actual:?}{}",
+        shape_hint(expected, actual)
+    )]
     Shape {
         /// Name of the input.
         input: String,
@@ -233,6 +236,17 @@ fn origin(input: &Value, columns: &[Column], alone: bool) -> Result<Origin, Feed
     Ok(Origin::Column { column, length: length(input, &columns[column])? })
 }
 
+/// How a flat line of a table becomes an example of the shape that is expected, if it would fit.
+fn shape_hint(expected: &str, actual: &[usize]) -> String {
+    let extents: Option<Vec<usize>> = expected.split(" x ").skip(1).map(|extent| extent.parse().ok()).collect();
+    match (extents, actual) {
+        (Some(extents), &[n]) if extents.len() > 1 && extents.iter().product::<usize>() == n => {
+            format!("; for CSV write `shape = {extents:?}` in dataset.toml")
+        }
+        _ => String::new(),
+    }
+}
+
 /// What an input of that name holds where data leaves it out.
 fn usual(name: &str) -> Option<Usual> {
     if name.ends_with("mask") {
@@ -293,6 +307,18 @@ mod tests {
 
     fn ids() -> Tensor {
         Tensor::from_i64(vec![3, 2], &[1, 2, 3, 4, 5, 6]).unwrap()
+    }
+
+    #[test]
+    fn a_flat_line_that_would_fit_gets_told_the_shape() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("d.csv");
+        std::fs::write(&path, "0,1,2,3,4\n").unwrap();
+        let data = Dataset::open(&path, Split::Test).unwrap();
+        let refused = |shape| Feed::new(&data, &[input("x", DType::F32, shape)]).unwrap_err().to_string();
+        let text = refused(vec![batch(), 1.into(), 2.into(), 2.into()]);
+        assert!(text.ends_with("has [4]; for CSV write `shape = [1, 2, 2]` in dataset.toml"), "{text}");
+        assert!(!refused(vec![batch(), 3.into()]).contains("dataset.toml"));
     }
 
     #[test]

@@ -152,7 +152,11 @@ fn first_shape(listing: &Listing, preprocess: &Preprocess) -> Result<(usize, usi
 
 /// One image, decoded, resized and cropped.
 fn prepared(file: &Path, preprocess: &Preprocess) -> Result<RgbImage, DataError> {
-    let damaged = |e: image::ImageError| DataError::malformed(file, format!("the image cannot be decoded ({e})"));
+    // Some decoders tell their cause on a line of its own.
+    let damaged = |e: image::ImageError| {
+        let cause = e.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        DataError::malformed(file, format!("the image cannot be decoded ({})", cause.trim_end_matches('.')))
+    };
     let reader = ImageReader::open(file).and_then(ImageReader::with_guessed_format);
     let image = reader.map_err(DataError::io("read", file))?.decode().map_err(damaged)?;
     Ok(resize_and_crop(image, preprocess))
@@ -263,6 +267,17 @@ mod tests {
         assert_eq!(data.example_shape(), [1, 8, 8]);
         assert!(data.stored_bytes(0).unwrap().iter().all(|&v| v == 200), "{:?}", data.stored_bytes(0));
         assert!(data.stored_bytes(1).unwrap().iter().all(|&v| v == 7));
+    }
+
+    #[test]
+    fn a_broken_image_is_named_in_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        save(&folder.path().join("a/1.png"), 4, 2, |_, _| [0; 3]);
+        let broken = folder.path().join("a/2.jpg");
+        std::fs::write(&broken, b"\xff\xd8\xff\xe0\x00\x10JFIF\x00and then nothing").unwrap();
+        let error = opened(folder.path()).unwrap_err().to_string();
+        assert!(error.starts_with("the image cannot be decoded (") && !error.contains('\n'), "{error}");
+        assert!(error.ends_with(&broken.display().to_string()), "{error}");
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //!
 //! # Where data comes from
 //! - an `.npz` with an array for each input of the graph, of its name, examples first; or with `x` (f32 or u8
-//!   if it is to be preprocessed) for the one input. Labels are integers under `y` or `labels`;
+//!   if it is to be preprocessed) for the one input; `in/NAME` is NAME beside `out/NAME`. Labels are integers
+//!   under `y` or `labels`, or one-hot rows under `y`;
 //! - `.jsonl` or `.ndjson`: one object a line with lists of integers, such as `input_ids`, and perhaps a
 //!   `label`; lists are filled up to the longest of a batch, and `attention_mask` says how far they went
 //!   where the lines do not;

@@ -10,20 +10,34 @@ use std::path::Path;
 /// Names that labels go by.
 const LABELS: [&str; 2] = ["y", "labels"];
 
+/// Before the names of recorded inputs and outputs.
+const INPUTS: &str = "in/";
+const OUTPUTS: &str = "out/";
+
 /// Opens the arrays of an archive. Beside `x` those that do not have as many examples are left out, as they
-/// may be anything; without it all of them must agree. Text and records are left out.
+/// may be anything; without it all of them must agree. Text and records are left out. In a record of inputs
+/// and outputs `in/NAME` is NAME, and outputs are left out.
 pub(super) fn open(path: &Path, (preprocess, toml): (Preprocess, &Path), split: Split) -> Result<Dataset, DataError> {
     let mut npz = Npz::open(path)?;
     let names = npz.names();
     let (mut x, mut labels, mut others) = (None, None, Vec::new());
-    for name in names {
-        let Some(array) = npz.read_numbers(&name)? else { continue };
+    let recorded = names.iter().any(|name| name.starts_with(INPUTS));
+    for stored in names.iter().filter(|name| !(recorded && name.starts_with(OUTPUTS))) {
+        let name = stored.strip_prefix(INPUTS).unwrap_or(stored).to_owned();
+        let array = if name == ONLY { Some(npz.read(stored)?) } else { npz.read_numbers(stored)? };
+        let Some(array) = array else { continue };
         if name == ONLY {
             x = Some(array);
         } else if labels.is_none() && LABELS.contains(&name.as_str()) && is_list(&array) {
             labels = Some(array);
         } else if name == LABELS[0] {
-            let problem = format!("`y` must have one axis, but its shape is {:?}", array.shape());
+            if labels.is_none()
+                && let Some(classes) = hot_ones(&array)
+            {
+                labels = Some(classes);
+                continue;
+            }
+            let problem = format!("`y` must have one axis or be one-hot, but its shape is {:?}", array.shape());
             return Err(DataError::malformed(path, problem));
         } else {
             others.push((name, array));
@@ -54,7 +68,7 @@ pub(super) fn open(path: &Path, (preprocess, toml): (Preprocess, &Path), split: 
         columns.push(column(name, array, path)?);
     }
     let Some(first) = columns.first() else {
-        return Err(DataError::MissingEntry { entry: ONLY.to_owned(), path: path.to_owned() });
+        return Err(npz.missing(ONLY));
     };
     if let Some(other) = columns.iter().find(|c| c.count() != first.count()) {
         let (a, b) = (first.count(), other.count());
@@ -62,6 +76,18 @@ pub(super) fn open(path: &Path, (preprocess, toml): (Preprocess, &Path), split: 
         return Err(DataError::malformed(path, problem));
     }
     open::of_columns(columns, labels, preprocess, split, path)
+}
+
+/// The class of each row of an array that is 1 there and 0 elsewhere.
+fn hot_ones(array: &Tensor) -> Option<Tensor> {
+    let &[rows, classes] = array.shape() else { return None };
+    let values = array.to_f32();
+    let class = |row: &[f32]| {
+        let hot = row.iter().position(|&v| v == 1.0)?;
+        row.iter().enumerate().all(|(i, &v)| i == hot || v == 0.0).then_some(hot as i64)
+    };
+    let found: Vec<i64> = values.chunks(classes.max(1)).map(class).collect::<Option<_>>()?;
+    Tensor::from_i64(vec![rows], &found).ok()
 }
 
 fn is_list(array: &Tensor) -> bool {
@@ -146,6 +172,22 @@ mod tests {
         assert_eq!(data.arrays().map(|a| a.0).collect::<Vec<_>>(), ["x", "lengths"]);
         assert_eq!(data.batch(&[0]).to_f32()[0], 1.0, "x is preprocessed");
         assert_eq!(opened(&[("x", x), ("scalar", ints(&[], &[3]))], None).unwrap().arrays().count(), 1);
+    }
+
+    #[test]
+    fn recorded_inputs_go_by_their_own_names() {
+        let data = opened(&[("in/ids", ints(&[2, 1], &[3, 4])), ("out/logits", ints(&[3], &[0; 3]))], None).unwrap();
+        assert_eq!(data.arrays().map(|a| a.0).collect::<Vec<_>>(), ["ids"]);
+    }
+
+    #[test]
+    fn one_hot_labels_are_classes_and_other_tables_are_refused() {
+        let x = Tensor::from_f32(vec![2, 1], vec![0.5, 0.25]).unwrap();
+        let hot = Tensor::from_f32(vec![2, 3], vec![0.0, 0.0, 1.0, 1.0, 0.0, 0.0]).unwrap();
+        assert_eq!(opened(&[("x", x.clone()), ("y", hot)], None).unwrap().labels(), Some(&[2, 0][..]));
+        let soft = Tensor::from_f32(vec![2, 2], vec![0.5, 0.5, 1.0, 0.0]).unwrap();
+        let text = opened(&[("x", x), ("y", soft)], None).unwrap_err().to_string();
+        assert!(text.starts_with("`y` must have one axis or be one-hot"), "{text}");
     }
 
     #[test]

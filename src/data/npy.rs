@@ -124,6 +124,11 @@ fn parse_code(descr: &str) -> Result<(DType, bool), NpyError> {
         _ => ("=", descr),
     };
     let dtype = match code {
+        "O" => {
+            return Err(NpyError::DType(
+                "of Python objects (save it as numbers, such as x.astype('float32'))".to_owned(),
+            ));
+        }
         "b1" | "?" => DType::Bool,
         "u1" => DType::U8,
         "i1" => DType::I8,
@@ -253,6 +258,12 @@ mod tests {
         bytes.extend(header.as_bytes());
         bytes.extend(data);
         bytes.into()
+    }
+
+    #[test]
+    fn python_objects_are_called_that() {
+        let error = parse_code("|O").unwrap_err().to_string();
+        assert!(error.contains("Python objects") && error.contains("astype"), "{error}");
     }
 
     #[test]

@@ -72,11 +72,18 @@ impl<'a> Npz<'a> {
         }
     }
 
+    /// That there is no array of that name, and which there are.
+    pub(super) fn missing(&self, name: &str) -> DataError {
+        let names: Vec<String> = self.names().iter().map(|name| format!("`{name}`")).collect();
+        let available = if names.is_empty() { "no arrays".to_owned() } else { names.join(", ") };
+        DataError::MissingEntry { entry: name.to_owned(), available, path: self.path.to_owned() }
+    }
+
     fn decode(&mut self, name: &str) -> Result<Result<Tensor, NpyError>, DataError> {
         let path = self.path;
         let entry_name = format!("{name}.npy");
         if self.archive.index_for_name(&entry_name).is_none() {
-            return Err(DataError::MissingEntry { entry: name.to_owned(), path: path.to_owned() });
+            return Err(self.missing(name));
         }
         let mut entry = self.archive.by_name(&entry_name).map_err(|e| unzip_error(path, e))?;
         let (announced, stored) = (entry.size(), entry.compressed_size());
@@ -179,7 +186,7 @@ mod tests {
         let path = folder.path().join("one.npz");
         write(&path, &[("x", Tensor::from_f32(vec![1], vec![1.0]).unwrap())]).unwrap();
         let error = Npz::open(&path).unwrap().read("y").unwrap_err().to_string();
-        assert!(error.starts_with("there is no array `y` in "), "{error}");
+        assert!(error.starts_with("there is no array `y`; the file holds `x`: "), "{error}");
     }
 
     #[test]

@@ -117,7 +117,8 @@ impl Preprocess {
     /// [`DataError::Preprocess`] if it is not understood.
     pub fn parse(text: &str, path: &Path) -> Result<Self, DataError> {
         toml::from_str(text).map_err(|e| {
-            let problem = e.message().lines().next().unwrap_or("it is not TOML").to_owned();
+            let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let problem = format!("line {line}: {}", e.message().lines().next().unwrap_or("it is not TOML"));
             DataError::Preprocess { problem, path: path.to_owned() }
         })
     }
@@ -158,6 +159,14 @@ impl Preprocess {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_understood_is_named_with_its_line() {
+        let problem = |text: &str| Preprocess::parse(text, Path::new("dataset.toml")).unwrap_err().to_string();
+        let text = problem("scale = 1.0\nmean = 'a'\n");
+        assert!(text.starts_with("line 2: ") && text.ends_with("dataset.toml"), "{text}");
+        assert!(problem("name = 'a'\n\nscal = 1.0\n").starts_with("line 3: unknown field `scal`"));
+    }
 
     #[test]
     fn a_misspelt_key_is_named() {

@@ -11,7 +11,13 @@ const LABEL_HEADINGS: [&str; 4] = ["label", "class", "target", "y"];
 /// Reads a CSV file, with or without a heading line. The class is in the column that `label_column`
 /// names, or one headed `label`, `class`, `target` or `y`; without a heading in the first.
 pub(super) fn open(path: &Path, (preprocess, toml): (Preprocess, &Path), split: Split) -> Result<Dataset, DataError> {
-    let bad = |e: csv::Error| DataError::malformed(path, format!("it is not a table ({e})"));
+    let bad = |e: csv::Error| match e.kind() {
+        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
+            let line = pos.as_ref().map_or(0, csv::Position::line);
+            DataError::malformed(path, format!("line {line} has {len} fields, the first has {expected_len}"))
+        }
+        _ => DataError::malformed(path, format!("it is not a table ({e})")),
+    };
     let mut reader = csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_path(path).map_err(bad)?;
     let mut records = reader.records();
     let mut first = records.next().transpose().map_err(bad)?;
@@ -102,7 +108,8 @@ mod tests {
 
     #[test]
     fn ragged_lines_and_words_are_refused_with_their_line() {
-        assert!(matches!(read("1,2,3\n1,2\n", ""), Err(DataError::Malformed { .. })));
+        let ragged = read("1,2,3\n1,2\n", "").unwrap_err().to_string();
+        assert!(ragged.starts_with("line 2 has 2 fields, the first has 3: "), "{ragged}");
         assert!(read("1,2,3\n1,2,x\n", "").unwrap_err().to_string().starts_with("line 2 holds `x`"));
         assert!(read("1.5,2\n", "").unwrap_err().to_string().contains("no whole number"));
         assert!(read("", "").is_err());

@@ -45,6 +45,13 @@ impl Evaluation {
         self.n == self.total
     }
 
+    /// Whether guessing among the classes that were seen would be as good: the 95 % interval of the accuracy
+    /// reaches down to one class of all. Usually the inputs are not what the model was trained on.
+    pub fn is_near_chance(&self) -> bool {
+        let classes = self.per_class.iter().filter(|class| class.n > 0).count();
+        self.is_complete() && classes > 1 && self.interval().0 <= 1.0 / classes as f64
+    }
+
     /// Top-1 accuracy in 0..=1; 0 before the first example.
     pub fn top1(&self) -> f64 {
         share(self.correct1, self.n)

@@ -24,6 +24,10 @@ pub enum FileKind {
     Tar,
     /// An ONNX protobuf, judged by its outermost fields.
     Onnx,
+    /// What Git leaves in place of a large file that was not fetched.
+    LfsPointer,
+    /// A web page, saved in place of a file.
+    Html,
     /// Anything else.
     Unknown,
 }
@@ -41,9 +45,12 @@ impl FileKind {
             [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Self::Npy,
             [0x1f, 0x8b, ..] => Self::Gzip,
             _ if bytes.get(257..262) == Some(b"ustar") => Self::Tar,
+            _ if bytes.starts_with(b"version https://git-lfs.github.com/") => Self::LfsPointer,
+            _ if is_html(bytes) => Self::Html,
             [_, _, _, _, _, _, _, _, b'{', ..] => Self::Safetensors,
+            _ if onnx::looks_like_a_model(bytes) => Self::Onnx,
             _ if extension("safetensors") => Self::Safetensors,
-            _ if extension("onnx") || onnx::looks_like_a_model(bytes) => Self::Onnx,
+            _ if extension("onnx") => Self::Onnx,
             _ => Self::Unknown,
         }
     }
@@ -61,6 +68,8 @@ impl FileKind {
             Self::Gzip => "a gzip file",
             Self::Tar => "a tar archive, as PyTorch wrote checkpoints before 0.1.10",
             Self::Onnx => "an ONNX file",
+            Self::LfsPointer => "a Git LFS pointer, not the file itself",
+            Self::Html => "a web page (HTML), not a model",
             Self::Unknown => "a file of unknown format",
         }
     }
@@ -71,12 +80,20 @@ impl FileKind {
             Self::Empty => "the download or export may have failed",
             Self::Hdf5 => "export the model to ONNX with tf2onnx.convert.from_keras(model, output_path='model.onnx')",
             Self::Gzip => "unpack it first",
+            Self::LfsPointer => "run `git lfs pull` in its folder to fetch the file",
+            Self::Html => "download the file itself, not the page that shows it",
             Self::Tar => {
                 "write it anew with torch.save(torch.load('old.pth', weights_only=False), 'new.pth'), or unpack it if it is another archive"
             }
             _ => "models are opened from safetensors, ONNX, PyTorch, npz and GGUF files and from Hugging Face folders",
         }
     }
+}
+
+fn is_html(bytes: &[u8]) -> bool {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
+    let begins = |with: &[u8]| text.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    begins(b"<!doctype html") || begins(b"<html")
 }
 
 #[cfg(test)]
@@ -92,8 +109,20 @@ mod tests {
         assert_eq!(kind(b"\x08\x07rest", "model.onnx"), FileKind::Onnx);
         assert_eq!(kind(b"\x08\x07rest", "model"), FileKind::Unknown);
         assert_eq!(kind(b"\x08\x07\x3a\x00", "model"), FileKind::Onnx);
+        assert_eq!(kind(b"\x08\x07\x3a\x00", "model.safetensors"), FileKind::Onnx);
         assert_eq!(kind(b"", "model.safetensors"), FileKind::Empty);
         let tar = [&b"sys_info"[..], &[0; 249], b"ustar\x0000"].concat();
         assert_eq!(kind(&tar, "old.pth"), FileKind::Tar);
+    }
+
+    #[test]
+    fn what_was_saved_in_place_of_a_model_is_called_that() {
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n";
+        let page = b"\n<!DOCTYPE html><html><head>";
+        for name in ["m.onnx", "m.safetensors", "m.pth"] {
+            assert_eq!(FileKind::of(pointer, Path::new(name)), FileKind::LfsPointer);
+            assert_eq!(FileKind::of(page, Path::new(name)), FileKind::Html);
+        }
+        assert!(FileKind::LfsPointer.advice().contains("git lfs pull"));
     }
 }

@@ -27,10 +27,14 @@ use crate::model::{Model, Recognized, recognize};
 use bytes::Bytes;
 use std::path::Path;
 
-/// What a file of weights alone lacks, and how to come by it.
-const WITHOUT_GRAPH: &str = "the file holds weights without a network, so accuracy cannot be measured; export to ONNX \
-                             (torch.onnx.export(model.eval(), example_input, 'model.onnx')), or describe a \
-                             sequential net in NAME.secateur.toml beside it";
+/// What to do about a file of weights alone, as a clause: the description is called after the file.
+pub fn advice_without_graph(weights: &Path) -> String {
+    let stem = weights.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy());
+    format!(
+        "export to ONNX (torch.onnx.export(model.eval(), example_input, '{stem}.onnx')), or describe a sequential net \
+         in `{stem}.secateur.toml` beside it"
+    )
+}
 
 /// A model file that was written and synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +69,7 @@ pub fn open(path: &Path) -> Result<Model, FormatError> {
         description::attach(&mut model, &beside)?;
     }
     if model.graph.is_none() {
-        recognize_graph(&mut model);
+        recognize_graph(&mut model, path);
     }
     Ok(model)
 }
@@ -104,7 +108,8 @@ pub fn pieces(model: &Model, path: &Path) -> Result<Vec<Bytes>, FormatError> {
 }
 
 /// Writes a model, its graph included. The end of the target's name tells the format: `.onnx` is ONNX, `.pt`,
-/// `.pth`, `.th` and `.bin` are PyTorch's, `.npz` is NumPy's, and anything else is safetensors. A model from a
+/// `.pth`, `.th` and `.bin` are PyTorch's, `.npz` is NumPy's, `.safetensors` or no extension is safetensors, and any
+/// other is refused. A model from a
 /// folder goes back into a folder of the same shards if the target's name is not that of a file.
 ///
 /// The target is replaced whole or not at all; a source that is still mapped stays valid, since its bytes
@@ -134,18 +139,26 @@ pub fn stage(model: &Model, path: &Path) -> Result<Staged, FormatError> {
             let problem = format!(".{read_only} files are not written; use .safetensors");
             Err(FormatError::Unwritable { problem, path: path.to_owned() })
         }
-        _ => safetensors::stage(model, path),
+        None | Some("safetensors") => safetensors::stage(model, path),
+        Some(unknown) => {
+            let problem =
+                format!("`.{unknown}` names no format; use .safetensors, .onnx, .pt, .pth, .th, .bin or .npz");
+            Err(FormatError::Unwritable { problem, path: path.to_owned() })
+        }
     }
 }
 
 /// Rebuilds the graph of a well-known network, or says what to do for accuracy.
-fn recognize_graph(model: &mut Model) {
+fn recognize_graph(model: &mut Model, path: &Path) {
     let note = match recognize(&model.tensors, folder::config(model).as_ref()) {
         Some(Recognized { architecture, graph }) => {
             model.graph = Some(graph);
             format!("recognised as {architecture} by the names and shapes of its tensors")
         }
-        None => WITHOUT_GRAPH.to_owned(),
+        None => format!(
+            "the file holds weights without a network, so accuracy cannot be measured; {}",
+            advice_without_graph(path)
+        ),
     };
     model.origin.notes.push(note);
 }

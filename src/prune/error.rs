@@ -32,7 +32,7 @@ pub enum PruneError {
         count: usize,
     },
     /// A sparsity outside 0 to 1.
-    #[error("sparsity of {scope} must be between 0 and 1, got {value}")]
+    #[error("sparsity of {scope} must be between 0 and 1{}, got {value}", in_percent(*value))]
     Sparsity {
         /// The layer, or the selected layers together.
         scope: String,
@@ -71,4 +71,21 @@ pub enum PruneError {
         /// Pattern as given.
         pattern: String,
     },
+}
+
+/// What a percentage would be as a fraction.
+fn in_percent(value: f64) -> String {
+    if value > 1.0 && value <= 100.0 { format!(" ({} is {value} %)", value / 100.0) } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentage_is_shown_as_the_fraction_that_is_meant() {
+        let text = |value| PruneError::Sparsity { scope: "layer `a`".to_owned(), value }.to_string();
+        assert_eq!(text(50.0), "sparsity of layer `a` must be between 0 and 1 (0.5 is 50 %), got 50");
+        assert_eq!(text(-0.5), "sparsity of layer `a` must be between 0 and 1, got -0.5");
+    }
 }

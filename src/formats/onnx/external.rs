@@ -63,7 +63,7 @@ impl Companions {
         };
         let path = folder.join(relative);
         let Ok(real) = fs::canonicalize(&path) else {
-            return Err(format!("its data file `{name}` is missing"));
+            return Err(format!("its data file `{name}` is missing; put it beside the model"));
         };
         // A cache may keep the model itself behind a link; its data then lies where the link leads.
         let behind_link = fs::canonicalize(&self.model).ok().and_then(|m| m.parent().map(Path::to_owned));

@@ -10,7 +10,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`FormatError::Header`] if the header is not valid, [`FormatError::UnknownDType`] for element types
-/// without a counterpart, [`FormatError::Graph`] if the embedded graph does not fit the tensors.
+/// without a counterpart, [`FormatError::Malformed`] if its end is missing, [`FormatError::Graph`] if the embedded graph does not fit the tensors.
 pub fn read(bytes: &Bytes, path: &Path) -> Result<Model, FormatError> {
     let mut model = read_part(bytes, path)?;
     if let Some(json) = model.metadata.shift_remove(GRAPH_KEY) {
@@ -25,6 +25,9 @@ pub(in crate::formats) fn read_part(bytes: &Bytes, path: &Path) -> Result<Model,
     let invalid = |problem: String| FormatError::Header { problem, path: path.to_owned() };
     if let Some(problem) = truncation(bytes) {
         return Err(invalid(problem));
+    }
+    if let Some(problem) = missing_data(bytes) {
+        return Err(FormatError::Malformed { format: "safetensors file", problem, path: path.to_owned() });
     }
     let (length, _) = SafeTensors::read_metadata(bytes).map_err(|e| invalid(e.to_string()))?;
     let data_start = LENGTH_BYTES + length;
@@ -64,5 +67,17 @@ fn truncation(bytes: &[u8]) -> Option<String> {
     };
     let length = u64::from_le_bytes(*field);
     let available = (bytes.len() - LENGTH_BYTES) as u64;
-    (length > available).then(|| format!("it should take {length} bytes, but the file has {available} left"))
+    let cut = if bytes.get(LENGTH_BYTES) == Some(&b'{') { "the file was cut off, " } else { "" };
+    (length > available).then(|| format!("{cut}it should take {length} bytes, but the file has {available} left"))
+}
+
+/// Says how much is missing behind a complete header.
+fn missing_data(bytes: &[u8]) -> Option<String> {
+    let length = usize::try_from(u64::from_le_bytes(*bytes.first_chunk::<LENGTH_BYTES>()?)).ok()?;
+    let (header, data) = bytes.get(LENGTH_BYTES..)?.split_at_checked(length)?;
+    let header: Header = serde_json::from_slice(header).ok()?;
+    let needed = header.tensors.values().map(|info| info.data_offsets.1).max()?;
+    (needed > data.len()).then(|| {
+        format!("it was cut off, {} of {needed} bytes of data are there; download or save it again", data.len())
+    })
 }
