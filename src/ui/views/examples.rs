@@ -87,18 +87,16 @@ fn description(data: &Dataset, scene: &Scene<'_>) -> String {
     }
     let shape: Vec<String> = data.example_shape().iter().map(ToString::to_string).collect();
     let classes = classes(data, scene).unwrap_or_else(|| "no labels".to_owned());
-    let values = match scene.session.data_range() {
-        Some([least, largest]) => {
-            let (least, largest) = (figures::magnitude(f64::from(least)), figures::magnitude(f64::from(largest)));
-            format!("Values of those shown go from {least} to {largest} as stored.")
-        }
-        None => {
-            let (low, high) = data.input_range();
-            let stored = if data.is_bytes() { "Pixels 0 to 255" } else { "Values 0 to 1" };
-            format!("{stored} become {low:.3} to {high:.3} before the model sees them.")
-        }
+    let values = if let Some([least, largest]) = scene.session.data_range() {
+        let (least, largest) = (figures::magnitude(f64::from(least)), figures::magnitude(f64::from(largest)));
+        format!(" Values of those shown go from {least} to {largest} as stored.")
+    } else if data.is_bytes() {
+        let (low, high) = data.input_range();
+        format!(" Pixels 0 to 255 become {low:.3} to {high:.3} before the model sees them.")
+    } else {
+        String::new()
     };
-    format!("{} of {}, {classes}. {values}", figures::counted(data.len(), "example", "examples"), shape.join("×"))
+    format!("{} of {}, {classes}.{values}", figures::counted(data.len(), "example", "examples"), shape.join("×"))
 }
 
 /// How many classes occur, and of how many where the data names them.
