@@ -466,7 +466,7 @@ fn recorded_inputs_are_found_and_missing_ones_listed_against_what_is_there() {
     let line = refusal(&format!("run {model} --inputs {other} -o {}", out.display()));
     assert!(line.contains("there is no array `x`; the file holds `in/pixels`, `out/logits`"), "{line}");
     let line = refusal(&format!("eval {model} --data {other}"));
-    assert!(line.contains("`x`") && line.contains("`pixels`"), "{line}");
+    assert!(line.contains("no labels") && line.contains("`pixels`"), "{line}");
 }
 
 /// The network with one weight of `fc1` that is not a number.

@@ -83,7 +83,8 @@ fn card(ui: &Ui, rect: Rect, figure: &Figure, t: &Tokens) -> Response {
     }
     let small = FontId::new(11.0, FontFamily::Proportional);
     let mut reference = LayoutJob::simple_singleline(figure.reference.clone(), small, t.faint);
-    reference.wrap = TextWrapping::truncate_at_width(inner.width());
+    // The margin takes the last letters of what all but fits.
+    reference.wrap = TextWrapping::truncate_at_width(inner.width() + 10.0);
     let reference = painter.layout_job(reference);
     painter.galley(inner.left_bottom() - vec2(0.0, reference.size().y), reference, t.faint);
     response.on_hover_text(&figure.tooltip)
