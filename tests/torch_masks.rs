@@ -72,10 +72,8 @@ fn plan_of(case: &Case, model: &Model, layers: &[Layer]) -> Plan {
         Some("inf") => Criterion::Linf,
         _ => Criterion::L2,
     };
-    let pieces = match granularity {
-        Granularity::Element => layers.iter().map(Layer::weight_count).sum(),
-        Granularity::Channel => layers.iter().map(Layer::channel_count).sum(),
-    };
+    let count = if granularity.by_output() { Layer::channel_count } else { Layer::weight_count };
+    let pieces = layers.iter().map(count).sum();
     let cut = cut_of(&case.amount, pieces);
     let cuts = if case.over.is_empty() {
         vec![(case.tensor.clone(), cut)]

@@ -36,7 +36,7 @@ pub fn command_line(
     let changed: Vec<(&Layer, LayerPlan)> = layers
         .iter()
         .map(|layer| (layer, plan.layer(&layer.name)))
-        .filter(|(_, decision)| decision.cut != Cut::None)
+        .filter(|(_, decision)| !decision.is_dense())
         .collect();
     let (_, first) = changed.first()?;
     let model_text = quoted(&from_here(model));
@@ -52,8 +52,8 @@ pub fn command_line(
     if changed.len() < prunable {
         words.extend(changed.iter().map(|(layer, _)| format!("--include {}", quoted(&escaped(&layer.name)))));
     }
-    if first.granularity == Granularity::Channel {
-        words.push("--granularity channel".to_owned());
+    if first.granularity != Granularity::Element {
+        words.push(format!("--granularity {}", first.granularity));
         match first.criterion {
             Criterion::L1 => words.push("--criterion l1".to_owned()),
             Criterion::L2 => {}
@@ -61,12 +61,14 @@ pub fn command_line(
         }
     }
     words.push(match first.cut {
+        _ if first.granularity.is_pattern() => String::new(),
         Cut::None => return None,
         Cut::Threshold(t) => format!("--threshold {t}"),
         Cut::Sigma(s) => format!("--sigma {s}"),
         Cut::Sparsity(p) => format!("--sparsity {p}"),
         Cut::Keep(k) => format!("--keep {k}"),
     });
+    words.retain(|word| !word.is_empty());
     words.push(format!("-o {output}"));
     Some(CommandLine { text: words.join(" "), needs_plan_file: false })
 }

@@ -112,11 +112,12 @@ impl Session {
             }
         });
         let Some(plan) = plan else { return };
-        let piece = match granularity {
-            Granularity::Element => "by weights",
-            Granularity::Channel => "by channels",
+        let label = if granularity.is_pattern() {
+            format!("{} {granularity}", self.name_targets(&targets))
+        } else {
+            format!("{} by {}s", self.name_targets(&targets), granularity.piece())
         };
-        self.commit(&format!("{} {piece}", self.name_targets(&targets)), plan);
+        self.commit(&label, plan);
     }
 
     pub(super) fn set_criterion(&mut self, target: &Target, criterion: Criterion) {
@@ -124,7 +125,7 @@ impl Session {
         let plan = self.changed_plan(&targets, |d| {
             if d.criterion != criterion {
                 d.criterion = criterion;
-                if d.granularity == Granularity::Channel && !matches!(d.cut, Cut::Sparsity(_) | Cut::Keep(_)) {
+                if !d.granularity.by_weight() && !matches!(d.cut, Cut::Sparsity(_) | Cut::Keep(_)) {
                     d.cut = Cut::None;
                 }
             }
@@ -177,10 +178,8 @@ impl Session {
 
 /// Layers are ranked together if their scores compare: single weights always, channels by the same norm.
 fn kind(decision: &LayerPlan) -> (Granularity, Criterion) {
-    match decision.granularity {
-        Granularity::Element => (Granularity::Element, Criterion::L2),
-        Granularity::Channel => (Granularity::Channel, decision.criterion),
-    }
+    let criterion = if decision.granularity.by_weight() { Criterion::L2 } else { decision.criterion };
+    (decision.granularity, criterion)
 }
 
 fn kinds(project: &Project, targets: &[usize]) -> Vec<(Granularity, Criterion)> {

@@ -1,6 +1,6 @@
 use super::project::Opened;
 use crate::model::Layer;
-use crate::prune::{self, Cut, Granularity, LayerPlan, Plan};
+use crate::prune::{self, Cut, LayerPlan, Plan};
 use crate::stats::LayerStatistics;
 
 /// What the plan does to one layer, in numbers.
@@ -84,13 +84,10 @@ fn preview_layer(opened: &Opened, layer: &Layer, decision: &LayerPlan) -> LayerP
     let Some(statistics) = opened.statistics.get(&layer.name) else {
         return LayerPreview { weights, pieces: weights, kept: weights, ..LayerPreview::default() };
     };
-    let pieces = match decision.granularity {
-        Granularity::Element => weights,
-        Granularity::Channel => layer.channel_count(),
-    };
+    let pieces = if decision.granularity.by_output() { layer.channel_count() } else { weights };
     let zeros = statistics.distribution.zeros();
     let dense = LayerPreview { weights, zeros, pieces, kept: pieces, line: None, problem: None };
-    if decision.cut == Cut::None {
+    if decision.is_dense() {
         return dense;
     }
     let mut plan = Plan::dense();

@@ -2,7 +2,7 @@ use super::command::Tab;
 use super::session::Session;
 use super::work::Report;
 use crate::model::{Layer, Tensor};
-use crate::prune::{Granularity, LayerPlan, channel_scores};
+use crate::prune::{LayerPlan, channel_scores};
 use crate::stats::LayerStatistics;
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ impl WeightPicture {
         let largest = statistics.distribution.quantile(0.995).max(f64::MIN_POSITIVE) as f32;
         let line = asked.line.unwrap_or(0.0);
         let scores = channel_scores(&statistics.channels, asked.decision.criterion);
-        let by_channel = asked.decision.granularity == Granularity::Channel;
+        let by_channel = asked.decision.granularity.by_output();
         let (mut strengths, mut lost) = (Vec::new(), Vec::new());
         for row in (0..rows).step_by(step) {
             if stop() {

@@ -11,7 +11,7 @@ use crate::eval::{Agreement, Evaluation, gives_scores};
 use crate::export::{self, ExportError, ExportReport, LayerReport};
 use crate::formats;
 use crate::model::{Layer, Model, layers_of};
-use crate::prune::{self, Cut, Granularity, LayerPlan, Plan};
+use crate::prune::{self, Cut, LayerPlan, Plan};
 use crate::stats::Statistics;
 use anyhow::bail;
 use serde::Serialize;
@@ -205,17 +205,18 @@ fn layer_table(layers: &[LayerReport]) -> Vec<String> {
         ["layer", "operator", ">weights", ">zeros", ">sparsity", "kept", ">threshold", ">bytes", "stored best as"];
     let mut table = Table::new(&titles);
     for layer in layers {
-        let piece = match layer.granularity {
-            Granularity::Element => "weights",
-            Granularity::Channel => "channels",
-        };
         table.row([
             layer.name.clone(),
             layer.op.clone(),
             figures::count(layer.weights as u64),
             figures::count(layer.zeros as u64),
             figures::percent(layer.sparsity, 1),
-            format!("{} of {} {piece}", figures::count(layer.kept as u64), figures::count(layer.pieces as u64)),
+            format!(
+                "{} of {} {}s",
+                figures::count(layer.kept as u64),
+                figures::count(layer.pieces as u64),
+                layer.granularity.piece()
+            ),
             figures::magnitude(layer.threshold),
             figures::bytes(layer.bytes.best().1 as f64),
             format!("{:?}", layer.best).to_lowercase(),

@@ -45,7 +45,7 @@ pub fn global(
                 }
             }
         }
-        Granularity::Channel => {
+        _ => {
             let scores: Vec<&[f64]> = known.iter().map(|k| channel_scores(&k.channels, criterion)).collect();
             pieces = scores.iter().map(|scores| scores.len()).collect();
             match removal(cut, pieces.iter().sum(), || population_std(&scores.concat()), SCOPE)? {

@@ -1,16 +1,6 @@
+use super::Granularity;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-
-/// What is removed as one piece.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Granularity {
-    /// Single weights (unstructured).
-    #[default]
-    Element,
-    /// Output channels of convolutions and neurons of fully connected layers.
-    Channel,
-}
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a weight or channel is ranked; the lowest go first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,7 +54,122 @@ pub struct LayerPlan {
     pub locked: bool,
 }
 
-/// The document: every decision of the user, by layer name. Layers that are absent stay dense.
+impl LayerPlan {
+    /// Whether nothing is removed.
+    pub fn is_dense(&self) -> bool {
+        self.cut == Cut::None && !self.granularity.is_pattern()
+    }
+}
+
+/// What is done to one group of [`Structure`](crate::structure::Structure): its units go with all that belongs
+/// to them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupPlan {
+    /// Ranking of each layer's share of a unit.
+    pub criterion: Criterion,
+    /// Where the line is drawn, in scores of units as [`Scoring`] makes them.
+    pub cut: Cut,
+    /// Units that stay whatever their score, by their place in the group.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub keep: BTreeSet<usize>,
+    /// Units that go whatever their score, by their place in the group.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub drop: BTreeSet<usize>,
+    /// Guards the group against changes made to many groups at once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
+}
+
+impl GroupPlan {
+    /// Whether nothing is removed.
+    pub fn is_dense(&self) -> bool {
+        self.cut == Cut::None && self.drop.is_empty()
+    }
+}
+
+/// How the scores that the layers of a group give to a unit become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reduction {
+    /// Their sum.
+    Sum,
+    /// Their mean.
+    #[default]
+    Mean,
+    /// The highest.
+    Max,
+    /// That of the first layer.
+    First,
+}
+
+impl Reduction {
+    /// All, in the order of menus.
+    pub const ALL: [Self; 4] = [Self::Mean, Self::Sum, Self::Max, Self::First];
+}
+
+/// What the scores of a layer are divided by before layers are combined and groups compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalization {
+    /// Their mean: an average unit scores 1.
+    #[default]
+    Mean,
+    /// The highest: scores are shares of it.
+    Max,
+    /// Standardised: the mean is subtracted, then divided by the standard deviation.
+    Gaussian,
+    /// Nothing: the norms as they are.
+    None,
+}
+
+impl Normalization {
+    /// All, in the order of menus.
+    pub const ALL: [Self; 4] = [Self::Mean, Self::Max, Self::Gaussian, Self::None];
+}
+
+/// How units of groups are scored; see Fang et al. 2023, "DepGraph", section 3.3.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scoring {
+    /// Combines the layers of a group.
+    pub reduction: Reduction,
+    /// Makes layers and groups comparable.
+    pub normalization: Normalization,
+}
+
+/// Which way a number of channels is rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rounding {
+    /// To the nearest multiple; halves upwards.
+    #[default]
+    Nearest,
+    /// To the next multiple that is not less.
+    Up,
+}
+
+/// What every group keeps, whatever its cut says.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Kept channels are rounded to a multiple of this, never to none and never to more than there are.
+    pub round_to: usize,
+    /// Which way.
+    pub rounding: Rounding,
+    /// At least as many units stay.
+    pub min_channels: usize,
+    /// At most this share of the units goes.
+    pub max_ratio: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { round_to: 1, rounding: Rounding::Nearest, min_channels: 1, max_ratio: 1.0 }
+    }
+}
+
+/// The document: every decision of the user. Layers and groups that are absent stay dense.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
@@ -74,19 +179,42 @@ pub struct Plan {
     /// Decisions by layer name.
     #[serde(default)]
     pub layers: BTreeMap<String, LayerPlan>,
+    /// Decisions by group name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, GroupPlan>,
+    /// Residual blocks that are left out, by name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub blocks: BTreeSet<String>,
+    /// How units of groups are scored.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scoring: Scoring,
+    /// What groups keep at least.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: Limits,
+    /// Whether units that are zero, by a group's decision or because all their weights are, are really
+    /// removed from the exported model.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shrink: bool,
+    /// Whether inputs are reordered before N:M patterns are chosen, so that less is lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub permute: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Plan {
     /// The version written by this build.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     const fn current_version() -> u32 {
         Self::VERSION
     }
 
     /// A plan that removes nothing.
-    pub const fn dense() -> Self {
-        Self { version: Self::VERSION, layers: BTreeMap::new() }
+    pub fn dense() -> Self {
+        Self { version: Self::VERSION, ..Self::default() }
     }
 
     /// The decision for a layer; the dense default if there is none.
@@ -103,8 +231,27 @@ impl Plan {
         }
     }
 
+    /// The decision for a group; the dense default if there is none.
+    pub fn group(&self, name: &str) -> GroupPlan {
+        self.groups.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Stores a decision; a default one is dropped so that equal plans compare equal.
+    pub fn set_group(&mut self, name: &str, group: GroupPlan) {
+        if group == GroupPlan::default() {
+            self.groups.remove(name);
+        } else {
+            self.groups.insert(name.to_owned(), group);
+        }
+    }
+
     /// Whether nothing is removed.
     pub fn is_dense(&self) -> bool {
-        self.layers.values().all(|l| l.cut == Cut::None)
+        self.layers.values().all(LayerPlan::is_dense) && !self.is_structural()
+    }
+
+    /// Whether groups or blocks are cut.
+    pub fn is_structural(&self) -> bool {
+        !self.blocks.is_empty() || self.groups.values().any(|group| !group.is_dense())
     }
 }

@@ -29,7 +29,7 @@ pub fn resolve_with(model: &Model, layers: &[Layer], plan: &Plan, statistics: &S
     let wanted: Vec<(&Layer, LayerPlan)> = layers
         .iter()
         .map(|layer| (layer, plan.layer(&layer.name)))
-        .filter(|(_, decision)| decision.cut != Cut::None)
+        .filter(|(_, decision)| !decision.is_dense())
         .collect();
     let masks: Vec<Result<LayerMask, PruneError>> = wanted
         .par_iter()
@@ -38,7 +38,8 @@ pub fn resolve_with(model: &Model, layers: &[Layer], plan: &Plan, statistics: &S
             let known = statistics_of(layer, weight, statistics)?;
             match decision.granularity {
                 Granularity::Element => resolve_elements(layer, weight, decision.cut, &known),
-                Granularity::Channel => resolve_channels(layer, decision, &known),
+                Granularity::Channel | Granularity::Row => resolve_channels(layer, decision, &known),
+                other => super::pieces::resolve_pieces(layer, weight, decision, other),
             }
         })
         .collect();

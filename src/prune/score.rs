@@ -13,9 +13,10 @@ pub fn channel_scores(channels: &ChannelScores, criterion: Criterion) -> &[f64] 
 /// The standard deviation that [`Cut::Sigma`](super::Cut::Sigma) counts in: of the weights for single
 /// weights, of the channel scores for channels.
 pub fn deviation(statistics: &LayerStatistics, granularity: Granularity, criterion: Criterion) -> f64 {
-    match granularity {
-        Granularity::Element => statistics.distribution.std(),
-        Granularity::Channel => population_std(channel_scores(&statistics.channels, criterion)),
+    if granularity.by_weight() {
+        statistics.distribution.std()
+    } else {
+        population_std(channel_scores(&statistics.channels, criterion))
     }
 }
 

@@ -64,11 +64,11 @@ fn choices(ui: &mut Ui, index: usize, layer: &Layer, decision: &LayerPlan, scene
         choice(ui, "Granularity", "What is removed as one piece.", &pieces, decision.granularity, !decision.locked)
     {
         scene.send(Command::SetGranularity { target: target.clone(), granularity });
-        let tab = if granularity == Granularity::Channel { Tab::Channels } else { Tab::Distribution };
+        let tab = if granularity.by_output() { Tab::Channels } else { Tab::Distribution };
         scene.send(Command::ShowTab(tab));
     }
     caption(ui, "Criterion", scene);
-    if decision.granularity == Granularity::Element {
+    if decision.granularity.by_weight() {
         // For single weights every norm is the magnitude itself.
         let only = [(decision.criterion, "Magnitude |w|")];
         choice(ui, "Criterion", "How pieces are ranked; the smallest go first.", &only, decision.criterion, true);
@@ -131,15 +131,14 @@ fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
     let pieces = cuts.preview.pieces;
     let share = cuts.preview.removed() as f64 / pieces.max(1) as f64;
     let sigmas = if sigma > 0.0 { line / sigma } else { 0.0 };
-    let (threshold_unit, threshold_tip) = match cuts.decision.granularity {
-        Granularity::Element => ("|w|", "Remove every weight whose magnitude is below this."),
-        Granularity::Channel => ("norm", "Remove every channel whose norm is below this."),
+    let (threshold_unit, threshold_tip) = if cuts.decision.granularity.by_weight() {
+        ("|w|", "Remove every weight whose magnitude is below this.")
+    } else {
+        ("norm", "Remove every channel whose norm is below this.")
     };
     let largest = match cuts.decision.granularity {
         Granularity::Element => cuts.statistics.distribution.max_abs(),
-        Granularity::Channel => {
-            channel_scores(&cuts.statistics.channels, cuts.decision.criterion).iter().copied().fold(0.0, f64::max)
-        }
+        _ => channel_scores(&cuts.statistics.channels, cuts.decision.criterion).iter().copied().fold(0.0, f64::max),
     };
     let gap = 8.0;
     let width = (ui.available_width() - gap) / 2.0;
@@ -193,7 +192,7 @@ fn notes(ui: &mut Ui, project: &Project, layer: &Layer, decision: &LayerPlan, sc
         Granularity::Element => {
             "Single-weight zeros shrink the stored file when it is compressed. They do not speed up a dense runtime."
         }
-        Granularity::Channel => {
+        _ => {
             "Whole channels become zeros; shapes stay as they are, so a dense runtime is as fast as before. Biases are kept."
         }
     };

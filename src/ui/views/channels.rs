@@ -23,7 +23,7 @@ pub fn channels(ui: &mut Ui, scene: &mut Scene<'_>) {
         );
         return;
     };
-    let by_channel = decision.granularity == Granularity::Channel;
+    let by_channel = decision.granularity.by_output();
     ui.horizontal(|ui| {
         ui.label(RichText::new(format!("{} channels of {}", layer.channel_count(), layer.name)).font(theme::title()));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {

@@ -41,9 +41,10 @@ pub fn distribution(ui: &mut Ui, scene: &mut Scene<'_>) {
     let thumbnails = ui.available_height() > THUMBNAILS_FROM && project.layers().len() > 1;
     let reserved = if thumbnails { thumbnails::HEIGHT + SIGMA_ROW } else { SIGMA_ROW };
     let height = (ui.available_height() - reserved).max(160.0);
-    match shown.decision.granularity {
-        Granularity::Element => element_plot(ui, &shown, height, project, scene),
-        Granularity::Channel => norm_plot(ui, &shown, height, scene),
+    if shown.decision.granularity.by_weight() {
+        element_plot(ui, &shown, height, project, scene);
+    } else {
+        norm_plot(ui, &shown, height, scene);
     }
     if thumbnails {
         ui.add_space(SIGMA_ROW);
@@ -66,10 +67,7 @@ impl Shown<'_> {
     }
 
     fn tag(&self) -> (String, String) {
-        let symbol = match self.decision.granularity {
-            Granularity::Element => "|w|",
-            Granularity::Channel => "norm",
-        };
+        let symbol = if self.decision.granularity.by_weight() { "|w|" } else { "norm" };
         let Some(line) = self.preview.line else {
             return ("Drag to cut".to_owned(), "nothing removed yet".to_owned());
         };
@@ -86,7 +84,7 @@ fn title(ui: &mut Ui, layer: &Layer, project: &Project, scene: &mut Scene<'_>) {
     ui.horizontal(|ui| {
         ui.label(RichText::new(&layer.weight).font(theme::title()));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if project.plan().layer(&layer.name).granularity == Granularity::Channel {
+            if !project.plan().layer(&layer.name).granularity.by_weight() {
                 return;
             }
             let settings = scene.session.settings();
@@ -128,7 +126,7 @@ fn legend(ui: &mut Ui, shown: &Shown<'_>, scene: &Scene<'_>) {
         let (removed, kept) = (shown.preview.removed(), shown.preview.kept);
         entry(ui, Some(t.pruned), format!("pruned {}", figures::count(removed as u64)), "Pieces below the line.");
         entry(ui, Some(t.kept), format!("kept {}", figures::count(kept as u64)), "Pieces that stay.");
-        if shown.decision.granularity == Granularity::Channel {
+        if !shown.decision.granularity.by_weight() {
             entry(
                 ui,
                 None,
@@ -184,7 +182,7 @@ fn handle(ui: &Ui, shown: &Shown<'_>, transform: &PlotTransform, axis: Magnitude
     let cut_at = |magnitude: f64| match shown.decision.granularity {
         _ if magnitude <= 0.0 => Cut::None,
         Granularity::Element => Cut::Threshold(shown.statistics.distribution.snap(magnitude)),
-        Granularity::Channel => Cut::Threshold(magnitude),
+        _ => Cut::Threshold(magnitude),
     };
     let (cut, phase) = match event {
         HandleEvent::Reset => (Cut::None, EditPhase::Settled),
