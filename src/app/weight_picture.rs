@@ -142,7 +142,7 @@ mod tests {
         assert_eq!((picture.size, picture.step), ([3, 2], 1));
         assert_eq!(picture.lost, [true, false, false, true, false, false]);
         assert!(picture.strengths[4] > picture.strengths[1] && picture.strengths[1] > picture.strengths[0]);
-        let by_channel = LayerPlan { granularity: Granularity::Channel, ..LayerPlan::default() };
+        let by_channel = LayerPlan { granularity: crate::prune::Granularity::Channel, ..LayerPlan::default() };
         assert_eq!(drawn(&[2, 3], values, by_channel, 3.0).lost, [true, true, true, false, false, false]);
     }
 
