@@ -4,8 +4,9 @@ use crate::eval::gives_scores;
 use crate::exec::{Bound, Program};
 use crate::formats::{self, FormatError};
 use crate::model::{Layer, Model, OpenSize, Prunability, Sizes, layer_macs, layers_of, open_sizes};
-use crate::prune::Plan;
+use crate::prune::{Plan, Subject};
 use crate::stats::{HistogramScale, LayerStatistics, Statistics};
+use crate::structure::Structure;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct Opened {
     pub open_sizes: Arc<[OpenSize]>,
     /// Whether its first output is a row of scores for each example.
     pub gives_scores: bool,
+    /// Which channels go together, or one sentence on why that is not known.
+    pub structure: Result<Arc<Structure>, String>,
     /// The model ready to run, or one sentence on why it cannot.
     pub engine: Result<Arc<Engine>, String>,
 }
@@ -99,6 +102,7 @@ impl Opened {
             layers.iter().map(|l| statistics.get(&l.name).map(|s| Thumbnail::of(s)).unwrap_or_default()).collect();
         let macs = layers.iter().map(|l| layer_macs(&model, l)).collect();
         let engine = ready(&model).map(Arc::new);
+        let structure = Structure::of(&model).map(Arc::new).map_err(|e| e.to_string());
         let (open_sizes, gives_scores) = (open_sizes(&model).into(), gives_scores(&model));
         Some(Self {
             model: Arc::new(model),
@@ -108,8 +112,19 @@ impl Opened {
             macs,
             open_sizes,
             gives_scores,
+            structure,
             engine,
         })
+    }
+
+    /// What a plan is carried out on.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            model: &self.model,
+            layers: &self.layers,
+            statistics: &self.statistics,
+            structure: self.structure.as_deref().ok(),
+        }
     }
 
     /// What is proposed for every extent that the file leaves open.

@@ -14,7 +14,7 @@ use crate::exec::{Bound, ExampleInputs};
 use crate::export::{self, ExportReport, Sizes};
 use crate::jobs::{JobContext, Slot, Wake};
 use crate::model::{Model, Sizes as InputSizes, layer_macs};
-use crate::prune::{self, Plan};
+use crate::prune::{self, Plan, PruneError};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -335,10 +335,7 @@ impl Session {
         }
         let (opened, plan, ticket) = (project.opened.clone(), project.plan().clone(), self.ticket);
         self.slots.sizes.submit("Measuring stored sizes", move |job| {
-            let Ok(mask) = prune::resolve_with(&opened.model, &opened.layers, &plan, &opened.statistics) else {
-                return;
-            };
-            let pruned = prune::apply(&opened.model, &opened.layers, &mask);
+            let Ok(pruned) = pruned(&opened, &plan) else { return };
             if let Ok(sizes) = export::measure_sizes(&pruned, &mut || job.superseded()) {
                 job.send(Report::Sizes { ticket, sizes });
             }
@@ -370,8 +367,7 @@ impl Session {
         let sizes = self.input_sizes().unwrap_or_default().or(&opened.proposed_sizes());
         self.slots.files.submit(format!("Exporting {}", name_of(&path)), move |job| {
             let request = export::Request {
-                model: &opened.model,
-                layers: &opened.layers,
+                subject: opened.subject(),
                 plan: &plan,
                 data: data.as_ref(),
                 sizes: &sizes,
@@ -577,10 +573,17 @@ fn compare_latency(
 
 /// The masked model bound for running.
 fn bind(opened: &Opened, plan: &Plan, dense: &Bound) -> Result<Bound, String> {
-    let mask =
-        prune::resolve_with(&opened.model, &opened.layers, plan, &opened.statistics).map_err(|e| e.to_string())?;
-    let pruned = prune::apply(&opened.model, &opened.layers, &mask);
-    dense.rebind(&pruned).map_err(|e| e.to_string())
+    let subject = opened.subject();
+    let mask = subject.resolve(plan).map_err(|e| e.to_string())?;
+    let masked = subject.masked(&mask).map_err(|e| e.to_string())?;
+    dense.rebind(&masked).map_err(|e| e.to_string())
+}
+
+/// What an export would write.
+fn pruned(opened: &Opened, plan: &Plan) -> Result<Model, PruneError> {
+    let subject = opened.subject();
+    let mask = subject.resolve(plan)?;
+    if plan.shrink && !mask.removal.is_empty() { Ok(subject.shrunk(&mask)?.model) } else { subject.masked(&mask) }
 }
 
 /// Shows how far a job has come; breaks if it should stop.

@@ -1,6 +1,6 @@
 use crate::data::Split;
 use crate::model::Architecture;
-use crate::prune::{Criterion, Granularity};
+use crate::prune::{Criterion, Granularity, Normalization, Reduction, Rounding};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use std::path::PathBuf;
@@ -124,7 +124,7 @@ pub struct EvalArgs {
 
 /// Arguments of `prune`.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("cut").required(true)
+#[command(group = clap::ArgGroup::new("cut")
     .args(["plan", "sparsity", "threshold", "sigma", "keep"]))]
 pub struct PruneArgs {
     /// Model file.
@@ -148,7 +148,8 @@ pub struct PruneArgs {
     /// Keep exactly this many pieces.
     #[arg(long, value_name = "N")]
     pub keep: Option<usize>,
-    /// What is removed as one piece: element or channel.
+    /// What is removed as one piece: element, channel, head, head-dimension, layer, row, column, kernel, block:RxC
+    /// or N:M.
     #[arg(long, value_name = "PIECE", default_value = "element", value_parser = granularity)]
     pub granularity: PieceFlag,
     /// How pieces are ranked: l1, l2 or linf norm; magnitude is l2.
@@ -172,20 +173,57 @@ pub struct PruneArgs {
     /// Write the plan that was carried out, as JSON, or TOML by its name.
     #[arg(long, value_name = "FILE")]
     pub save_plan: Option<PathBuf>,
+    /// What is removed for good, and what is not.
+    #[command(flatten)]
+    pub structure: StructureArgs,
     /// Options that later versions will take.
     #[command(flatten)]
     pub later: LaterArgs,
 }
 
+/// Options of `prune` on removing channels for good.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Removing channels for good")]
+pub struct StructureArgs {
+    /// Really remove channels, with all that depends on them, instead of setting weights to zero. Channels of
+    /// which all weights are zero go in any case.
+    #[arg(long)]
+    pub shrink: bool,
+    /// Round the channels that stay to a multiple of this.
+    #[arg(long, value_name = "K", value_parser = positive)]
+    pub round_to: Option<usize>,
+    /// Which way to round: nearest or up.
+    #[arg(long, value_name = "WAY", value_parser = rounding)]
+    pub round: Option<Rounding>,
+    /// Keep at least this many channels, neurons or heads of every group.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub min_channels: Option<usize>,
+    /// Remove at most this share of every group.
+    #[arg(long, value_name = "F", value_parser = share)]
+    pub max_ratio: Option<f64>,
+    /// How the layers of a group agree on a score: mean, sum, max or first.
+    #[arg(long, value_name = "HOW", value_parser = reduction)]
+    pub reduction: Option<Reduction>,
+    /// What scores of a layer are divided by before: mean, max, gaussian or none.
+    #[arg(long, value_name = "HOW", value_parser = normalization)]
+    pub normalize: Option<Normalization>,
+    /// Leave the first layer, and what goes with it, as it is.
+    #[arg(long)]
+    pub keep_first: bool,
+    /// Leave the last layer that could lose something, and what goes with it, as it is.
+    #[arg(long)]
+    pub keep_last: bool,
+    /// Reorder inputs before N:M patterns are chosen, so that less is lost.
+    #[arg(long)]
+    pub permute: bool,
+    /// Do not measure how long the source and the result take.
+    #[arg(long)]
+    pub no_latency: bool,
+}
+
 /// Options of `prune` that are known but not available yet. They are not shown in the help.
 #[derive(Debug, Args)]
 pub struct LaterArgs {
-    #[arg(long, hide = true)]
-    shrink: bool,
-    #[arg(long, hide = true, value_name = "K")]
-    round_to: Option<usize>,
-    #[arg(long, hide = true, value_name = "N")]
-    min_channels: Option<usize>,
     #[arg(long, hide = true, value_name = "DATA")]
     calibration: Option<PathBuf>,
 }
@@ -193,13 +231,7 @@ pub struct LaterArgs {
 impl LaterArgs {
     /// The first option given that is not available yet.
     pub(super) fn first(&self) -> Option<&'static str> {
-        let given = [
-            (self.shrink, "--shrink"),
-            (self.round_to.is_some(), "--round-to"),
-            (self.min_channels.is_some(), "--min-channels"),
-            (self.calibration.is_some(), "--calibration"),
-        ];
-        given.into_iter().find_map(|(given, name)| given.then_some(name))
+        self.calibration.is_some().then_some("--calibration")
     }
 }
 
@@ -254,12 +286,35 @@ pub struct BenchArgs {
 }
 
 /// A value of `--granularity`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PieceFlag {
-    /// Can be carried out.
-    Now(Granularity),
-    /// Known, but not available yet.
-    Later(String),
+    /// Pieces of each layer.
+    Weights(Granularity),
+    /// Attention heads.
+    Head,
+    /// Places inside attention heads.
+    HeadDimension,
+    /// Residual blocks.
+    Layer,
+}
+
+impl PruneArgs {
+    /// A cut is needed, unless a pattern is one or zeros are to be removed, and only then.
+    fn check(&self) -> Result<(), clap::Error> {
+        let cut =
+            self.plan.is_some() || self.sparsity.or(self.threshold).or(self.sigma).is_some() || self.keep.is_some();
+        let pattern = matches!(self.granularity, PieceFlag::Weights(piece) if piece.is_pattern());
+        let (kind, problem) = if cut && pattern {
+            (ErrorKind::ArgumentConflict, "an N:M pattern is its own cut: leave the other one out")
+        } else if !cut && !pattern && !self.structure.shrink {
+            let needed = "one of --sparsity, --threshold, --sigma, --keep or --plan is needed; or --shrink alone, to \
+                          remove the channels that are zero already";
+            (ErrorKind::MissingRequiredArgument, needed)
+        } else {
+            return Ok(());
+        };
+        Err(Arguments::command().error(kind, problem))
+    }
 }
 
 impl Arguments {
@@ -269,6 +324,9 @@ impl Arguments {
             let text = path.to_string_lossy();
             !path.exists() && !text.contains(['.', '/', '\\'])
         };
+        if let Some(Command::Prune(args)) = &self.command {
+            args.check()?;
+        }
         let Some(model) = &self.model else { return Ok(self) };
         let (kind, problem) = if looks_like_a_word(model) {
             (ErrorKind::InvalidSubcommand, "is neither a command nor a model file")
@@ -324,16 +382,50 @@ fn criterion(text: &str) -> Result<Criterion, String> {
 }
 
 fn granularity(text: &str) -> Result<PieceFlag, String> {
-    let number = |t: &str| t.parse::<u32>().is_ok_and(|n| n > 0);
-    let pair = |t: &str, separator| t.split_once(separator).is_some_and(|(a, b)| number(a) && number(b));
     match text {
-        "element" => Ok(PieceFlag::Now(Granularity::Element)),
-        "channel" => Ok(PieceFlag::Now(Granularity::Channel)),
-        "row" | "column" | "kernel" | "head" | "layer" => Ok(PieceFlag::Later(text.to_owned())),
-        _ if pair(text, ':') || text.strip_prefix("block:").is_some_and(|b| pair(b, 'x')) => {
-            Ok(PieceFlag::Later(text.to_owned()))
-        }
-        _ => Err("expected element or channel".to_owned()),
+        "head" => Ok(PieceFlag::Head),
+        "head-dimension" => Ok(PieceFlag::HeadDimension),
+        "layer" => Ok(PieceFlag::Layer),
+        _ => text.parse().map(PieceFlag::Weights).map_err(|_| {
+            "expected element, channel, head, head-dimension, layer, row, column, kernel, block:RxC such as \
+             block:4x1, or N:M such as 2:4"
+                .to_owned()
+        }),
+    }
+}
+
+fn named<T: Copy>(text: &str, all: &[(&str, T)]) -> Result<T, String> {
+    let names = || all.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    all.iter().find(|(name, _)| *name == text).map(|&(_, value)| value).ok_or_else(|| format!("expected {}", names()))
+}
+
+fn rounding(text: &str) -> Result<Rounding, String> {
+    named(text, &[("nearest", Rounding::Nearest), ("up", Rounding::Up)])
+}
+
+fn reduction(text: &str) -> Result<Reduction, String> {
+    named(
+        text,
+        &[("mean", Reduction::Mean), ("sum", Reduction::Sum), ("max", Reduction::Max), ("first", Reduction::First)],
+    )
+}
+
+fn normalization(text: &str) -> Result<Normalization, String> {
+    named(
+        text,
+        &[
+            ("mean", Normalization::Mean),
+            ("max", Normalization::Max),
+            ("gaussian", Normalization::Gaussian),
+            ("none", Normalization::None),
+        ],
+    )
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("expected a number from 0 to 1".to_owned()),
     }
 }
 
@@ -374,11 +466,13 @@ mod tests {
     }
 
     #[test]
-    fn later_granularities_are_told_from_nonsense() {
-        for later in ["2:4", "block:4x1", "kernel", "head"] {
-            assert_eq!(granularity(later), Ok(PieceFlag::Later(later.to_owned())));
+    fn granularities_are_read_and_nonsense_is_refused() {
+        for (text, expected) in [("head", PieceFlag::Head), ("layer", PieceFlag::Layer)] {
+            assert_eq!(granularity(text), Ok(expected));
         }
-        for wrong in ["2:", "block:4", "block:0x4", "pixels", ""] {
+        let pattern = Granularity::Pattern { kept: 2, of: 4 };
+        assert_eq!(granularity("2:4"), Ok(PieceFlag::Weights(pattern)));
+        for wrong in ["2:", "block:4", "block:0x4", "pixels", "", "4:2"] {
             assert!(granularity(wrong).is_err(), "{wrong}");
         }
     }

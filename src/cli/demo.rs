@@ -6,7 +6,8 @@ use crate::app::{figures, samples};
 use crate::export::{self, ExportError, ExportReport, LayerReport};
 use crate::formats;
 use crate::model::{Sizes, layers_of};
-use crate::prune::{Cut, Granularity, LayerPlan, Plan};
+use crate::prune::{Cut, Granularity, LayerPlan, Plan, Subject};
+use crate::stats::Statistics;
 use anyhow::{anyhow, ensure};
 use serde::Serialize;
 use std::path::Path;
@@ -73,8 +74,9 @@ pub(super) fn demo(console: &Console) -> Outcome {
     let folder = tempfile::tempdir().map_err(|e| anyhow!("no temporary folder can be made: {e}"))?;
     let file = folder.path().join("lenet-5-pruned.safetensors");
     let sizes = Sizes::default();
-    let request =
-        export::Request { model: &model, layers: &layers, plan: &plan, data: Some(&data), sizes: &sizes, path: &file };
+    let statistics = Statistics::default();
+    let subject = Subject { model: &model, layers: &layers, statistics: &statistics, structure: None };
+    let request = export::Request { subject, plan: &plan, data: Some(&data), sizes: &sizes, path: &file };
     let export = match export::export(&request, &mut |_, _| interrupt::check()) {
         Err(ExportError::Cancelled) => return Err(Interrupted.into()),
         other => other?,

@@ -12,6 +12,7 @@ mod eval;
 mod failure;
 mod inspect;
 mod interrupt;
+mod plan_flags;
 mod prune;
 mod run;
 mod sizes;

@@ -1,18 +1,22 @@
-use super::args::{PieceFlag, PruneArgs};
+use super::args::PruneArgs;
 use super::console::Console;
 use super::eval::{bind, compare, evaluate};
-use super::failure::{Interrupted, Outcome};
+use super::failure::{At as _, Interrupted, Outcome};
 use super::interrupt;
+use super::plan_flags::plan_of;
 use super::sizes::{SizesReport, Taken};
 use super::table::Table;
 use crate::app::figures;
 use crate::data::{Dataset, Split};
 use crate::eval::{Agreement, Evaluation, gives_scores};
-use crate::export::{self, ExportError, ExportReport, LayerReport};
+use crate::exec::ExampleInputs;
+use crate::exec::latency;
+use crate::export::{self, Equality, ExportError, ExportReport, GroupReport, LayerReport};
 use crate::formats;
-use crate::model::{Layer, Model, layers_of};
-use crate::prune::{self, Cut, LayerPlan, Plan};
+use crate::model::{Model, layers_of};
+use crate::prune::{self, Plan, Subject};
 use crate::stats::Statistics;
+use crate::structure::Structure;
 use anyhow::bail;
 use serde::Serialize;
 
@@ -24,8 +28,25 @@ struct Report {
     accuracy: Option<Accuracy>,
     /// How near the exported file's outputs are to the source's on `--data` without labels; `null` elsewhere.
     fidelity: Option<Agreement>,
+    /// The source and the exported file in turn, of a smaller model; `null` elsewhere.
+    latency: Option<Latencies>,
     #[serde(flatten)]
     sizes: Option<SizesReport>,
+}
+
+/// Measured times of one example, the source and the exported file taking turns.
+#[derive(Serialize)]
+struct Latencies {
+    median_ms: f64,
+    iqr_ms: f64,
+    pruned_median_ms: f64,
+    pruned_iqr_ms: f64,
+    /// `pruned_median_ms` over `median_ms`.
+    ratio: f64,
+    /// Whether the file is slower than the spread explains.
+    slower: bool,
+    runs: usize,
+    threads: usize,
 }
 
 /// Top-1 accuracy before and after, in 0..=1.
@@ -45,9 +66,16 @@ pub(super) fn prune(args: &PruneArgs, console: &Console) -> Outcome {
     let model = formats::open(&args.model)?;
     let data = args.data.as_deref().map(|path| Dataset::open(path, Split::Test)).transpose()?;
     let layers = layers_of(&model);
-    let plan = plan(args, &model, &layers)?;
+    let structure = Structure::of(&model);
+    let subject = Subject {
+        model: &model,
+        layers: &layers,
+        statistics: &Statistics::default(),
+        structure: structure.as_ref().ok(),
+    };
+    let plan = plan_of(args, &subject)?;
     let taken = Taken::of(&args.sizes, &model, &args.model)?;
-    let report = export_plan(&model, (&layers, &plan), (data.as_ref(), &taken), args, console)?;
+    let report = export_plan(&subject, &plan, (data.as_ref(), &taken), args, console)?;
     if let Some(path) = &args.save_plan {
         prune::write_plan(&plan, path)?;
     }
@@ -61,19 +89,45 @@ pub(super) fn prune(args: &PruneArgs, console: &Console) -> Outcome {
             fidelity = Some(compare(&expected, (&pruned, &bound), data, None, console)?);
         }
     }
+    let latency = if report.shrunk && report.equal.is_some() && !args.structure.no_latency {
+        Some(measure_latency(&model, &taken, args)?)
+    } else {
+        None
+    };
     let sizes = taken.report().filter(|_| data.is_none());
-    console.report(&Report { export: report, accuracy, fidelity, sizes }, text)
+    console.report(&Report { export: report, accuracy, fidelity, latency, sizes }, text)
+}
+
+/// Seconds spent on measuring both models.
+const MEASURING: f64 = 2.0;
+
+fn measure_latency(model: &Model, taken: &Taken, args: &PruneArgs) -> anyhow::Result<Latencies> {
+    let pruned = formats::open(&args.output)?;
+    let (a, b) = (bind(model, &args.model)?, bind(&pruned, &args.output)?);
+    let inputs = ExampleInputs::new(model, &taken.sizes, 0).batch(1).at(&args.model)?;
+    let compared = latency::compare_for(MEASURING, (&a, &inputs), (&b, &inputs), &interrupt::asked);
+    let both = compared.at(&args.model)?.ok_or(Interrupted)?;
+    Ok(Latencies {
+        median_ms: both.a.median_ms,
+        iqr_ms: both.a.iqr_ms,
+        pruned_median_ms: both.b.median_ms,
+        pruned_iqr_ms: both.b.iqr_ms,
+        ratio: both.ratio,
+        slower: both.is_slower(),
+        runs: both.a.runs,
+        threads: rayon::current_num_threads(),
+    })
 }
 
 fn export_plan(
-    model: &Model,
-    (layers, plan): (&[Layer], &Plan),
+    subject: &Subject<'_>,
+    plan: &Plan,
     (data, taken): (Option<&Dataset>, &Taken),
     args: &PruneArgs,
     console: &Console,
 ) -> anyhow::Result<ExportReport> {
     let bar = console.progress("exporting", 1);
-    let request = export::Request { model, layers, plan, data, sizes: &taken.sizes, path: &args.output };
+    let request = export::Request { subject: *subject, plan, data, sizes: &taken.sizes, path: &args.output };
     let outcome = export::export(&request, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
@@ -84,41 +138,6 @@ fn export_plan(
         Err(ExportError::Cancelled) => Err(Interrupted.into()),
         other => Ok(other?),
     }
-}
-
-/// The plan of the file, or the one that the flags say.
-fn plan(args: &PruneArgs, model: &Model, layers: &[Layer]) -> anyhow::Result<Plan> {
-    if let Some(path) = &args.plan {
-        return Ok(prune::read_plan(path)?);
-    }
-    let granularity = match &args.granularity {
-        PieceFlag::Now(granularity) => *granularity,
-        PieceFlag::Later(name) => bail!("granularity `{name}` is not available yet"),
-    };
-    let criterion = args.criterion;
-    let selected = prune::select(layers, &args.include, &args.exclude)?;
-    if selected.is_empty() {
-        bail!("no layer of the model can be pruned: {}", args.model.display());
-    }
-    let cut = cut(args);
-    let cuts: Vec<(String, Cut)> = if args.scope == "global" {
-        prune::global(model, &selected, &Statistics::default(), granularity, criterion, cut)?
-    } else {
-        selected.iter().map(|layer| (layer.name.clone(), cut)).collect()
-    };
-    let mut plan = Plan::dense();
-    for (layer, cut) in cuts {
-        plan.set(&layer, LayerPlan { granularity, criterion, cut, locked: false });
-    }
-    Ok(plan)
-}
-
-/// The one cut given; the argument group has seen to that.
-fn cut(args: &PruneArgs) -> Cut {
-    let sparsity = args.sparsity.map(Cut::Sparsity);
-    let threshold = args.threshold.map(Cut::Threshold);
-    let sigma = args.sigma.map(Cut::Sigma);
-    sparsity.or(threshold).or(sigma).or_else(|| args.keep.map(Cut::Keep)).unwrap_or_default()
 }
 
 /// Measures the source and the exported file, not the model in memory.
@@ -135,9 +154,14 @@ fn measure_accuracy(model: &Model, data: &Dataset, args: &PruneArgs, console: &C
 fn text(report: &Report) -> Vec<String> {
     let export = &report.export;
     let mut lines = vec![export.path.display().to_string(), String::new()];
-    lines.extend(layer_table(&export.layers));
+    if !export.groups.is_empty() {
+        lines.extend(group_table(&export.groups));
+        lines.push(String::new());
+    }
+    lines.extend(layer_table(export));
     lines.push(String::new());
     lines.extend(summary(export));
+    lines.extend(report.latency.as_ref().map(latency_line));
     if let Some(accuracy) = &report.accuracy {
         let [low, high] = accuracy.interval.map(|share| figures::percent(share, 2));
         lines.push(format!(
@@ -161,66 +185,152 @@ fn text(report: &Report) -> Vec<String> {
     lines
 }
 
+fn latency_line(latency: &Latencies) -> String {
+    format!(
+        "  latency     {} \u{2192} {} (x {:.2}{}), IQR {} and {}, {} runs each in turn on {} threads",
+        figures::milliseconds(latency.median_ms),
+        figures::milliseconds(latency.pruned_median_ms),
+        latency.ratio,
+        if latency.slower { ", slower!" } else { "" },
+        figures::milliseconds(latency.iqr_ms),
+        figures::milliseconds(latency.pruned_iqr_ms),
+        latency.runs,
+        latency.threads,
+    )
+}
+
 /// Sizes and the proof, a line each.
 pub(super) fn summary(export: &ExportReport) -> Vec<String> {
     let bytes = |n: u64| figures::bytes(n as f64);
     let sizes = &export.bytes;
-    let mut lines = vec![format!(
-        "  sparsity    {} of the weights are zero; {} of {} parameters are not",
-        figures::percent(export.sparsity, 2),
-        figures::count(export.nonzeros),
-        figures::count(export.params),
-    )];
-    lines.extend(export.macs.map(|macs| {
-        let macs = figures::short_count(macs as f64);
-        format!("  MACs        {macs} per example, as before: zeros only, same speed on a dense runtime")
+    let mut lines = Vec::new();
+    if export.shrunk {
+        lines.push(format!(
+            "  parameters  {} \u{2192} {} ({}), {} of them not zero",
+            figures::count(export.params_before),
+            figures::count(export.params),
+            relative(export.params_before, export.params),
+            figures::count(export.nonzeros),
+        ));
+    } else {
+        lines.push(format!(
+            "  sparsity    {} of the weights are zero; {} of {} parameters are not",
+            figures::percent(export.sparsity, 2),
+            figures::count(export.nonzeros),
+            figures::count(export.params),
+        ));
+    }
+    lines.extend(export.macs.zip(export.macs_before).map(|(macs, before)| {
+        let [macs_text, before_text] = [macs, before].map(|n| figures::short_count(n as f64));
+        if export.shrunk {
+            let change = relative(before, macs);
+            format!("  MACs        {before_text} \u{2192} {macs_text} per example ({change})")
+        } else {
+            format!("  MACs        {macs_text} per example, as before: zeros only, same speed on a dense runtime")
+        }
     }));
+    if export.dead > 0 {
+        lines.push(format!("  of these    {} channels went because all their weights are zero", export.dead));
+    }
+    if !export.blocks.is_empty() {
+        lines.push(format!("  left out    {}", export.blocks.join(", ")));
+    }
+    lines.extend(export.inexact.iter().map(|i| format!("  not exact   {}: {}", i.node, i.reason)));
     lines.push(format!(
-        "  size        file {}, zip {}, bitmask {}, CSR {}, best per layer {}",
+        "  size        file {}{}, zip {}, bitmask {}, CSR {}, best per layer {}",
+        if export.shrunk { format!("{} \u{2192} ", bytes(export.bytes_before)) } else { String::new() },
         bytes(sizes.file),
         bytes(sizes.zip),
         bytes(sizes.bitmask),
         bytes(sizes.csr),
         bytes(sizes.best),
     ));
-    let ran = match (&export.equal, &export.not_run) {
-        (Some(equal), _) => format!(
-            "outputs on {} {} examples differ by {}, same answer in {}",
-            figures::count(equal.agreement.n as u64),
-            if equal.inputs == "data" { "real" } else { "random" },
-            figures::magnitude(equal.agreement.max_abs_diff),
-            figures::percent(equal.agreement.argmax_agreement, 2),
-        ),
-        (None, reason) => {
-            let reason = reason.as_deref().unwrap_or("there was nothing to run it on");
-            format!("not run: {}", reason.strip_suffix(", so it cannot be run").unwrap_or(reason))
-        }
-    };
-    lines.push(format!("  proof       re-opened: every byte as intended; {ran}"));
+    lines.push(proof_line(export));
     lines
 }
 
-fn layer_table(layers: &[LayerReport]) -> Vec<String> {
-    let titles =
-        ["layer", "operator", ">weights", ">zeros", ">sparsity", "kept", ">threshold", ">bytes", "stored best as"];
-    let mut table = Table::new(&titles);
-    for layer in layers {
+fn relative(before: u64, after: u64) -> String {
+    figures::change((after as f64 / before.max(1) as f64 - 1.0) * 100.0, 1, "%")
+}
+
+fn proof_line(export: &ExportReport) -> String {
+    let against = if export.shrunk { "; against the masked model in full size" } else { ";" };
+    let ran = |equal: &Equality| {
+        let inputs = if equal.inputs == "data" { "real" } else { "random" };
+        format!(
+            "outputs on {} {inputs} examples differ by {} ({} of the largest), same answer in {}",
+            figures::count(equal.agreement.n as u64),
+            figures::magnitude(equal.agreement.max_abs_diff),
+            figures::magnitude(equal.agreement.max_rel_diff),
+            figures::percent(equal.agreement.argmax_agreement, 2),
+        )
+    };
+    let all: Vec<String> = export.equal.iter().chain(&export.equal_random).map(ran).collect();
+    if all.is_empty() {
+        let reason = export.not_run.as_deref().unwrap_or("there was nothing to run it on");
+        let reason = reason.strip_suffix(", so it cannot be run").unwrap_or(reason);
+        return format!("  proof       re-opened: every byte as intended; not run: {reason}");
+    }
+    format!("  proof       re-opened: every byte as intended{against} {}", all.join("; "))
+}
+
+fn group_table(groups: &[GroupReport]) -> Vec<String> {
+    let mut table = Table::new(&["group", "units", ">asked", ">kept", ">of", ">threshold", "layers"]);
+    for group in groups {
         table.row([
+            group.name.clone(),
+            format!("{}s", group.kind.name()),
+            figures::count(group.asked as u64),
+            figures::count(group.kept as u64),
+            figures::count(group.units as u64),
+            figures::magnitude(group.threshold),
+            group.layers.join(", "),
+        ]);
+    }
+    table.lines()
+}
+
+fn layer_table(export: &ExportReport) -> Vec<String> {
+    let mut titles = vec!["layer", "operator", ">weights", ">zeros", ">sparsity"];
+    if export.shrunk {
+        titles.extend(["shape", ">MACs"]);
+    } else {
+        titles.extend(["kept", ">threshold"]);
+    }
+    titles.extend([">bytes", "stored best as"]);
+    let mut table = Table::new(&titles);
+    for layer in &export.layers {
+        let mut row = vec![
             layer.name.clone(),
             layer.op.clone(),
             figures::count(layer.weights as u64),
             figures::count(layer.zeros as u64),
             figures::percent(layer.sparsity, 1),
-            format!(
-                "{} of {} {}s",
-                figures::count(layer.kept as u64),
-                figures::count(layer.pieces as u64),
-                layer.granularity.piece()
-            ),
-            figures::magnitude(layer.threshold),
-            figures::bytes(layer.bytes.best().1 as f64),
-            format!("{:?}", layer.best).to_lowercase(),
-        ]);
+        ];
+        if export.shrunk {
+            row.extend([
+                shape_change(layer),
+                layer.macs_after.map_or_else(String::new, |n| figures::short_count(n as f64)),
+            ]);
+        } else {
+            let [kept, pieces] = [layer.kept, layer.pieces].map(|n| figures::count(n as u64));
+            row.extend([
+                format!("{kept} of {pieces} {}s", layer.granularity.piece()),
+                figures::magnitude(layer.threshold),
+            ]);
+        }
+        row.extend([figures::bytes(layer.bytes.best().1 as f64), format!("{:?}", layer.best).to_lowercase()]);
+        table.row(row);
     }
     table.lines()
+}
+
+/// `64×32×3×3 → 40×20×3×3`, or one shape where nothing changed.
+fn shape_change(layer: &LayerReport) -> String {
+    let text = |shape: &[usize]| shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("\u{d7}");
+    match (&layer.shape, &layer.shape_after) {
+        (before, after) if before == after => text(before),
+        (before, after) if after.is_empty() => format!("{} \u{2192} gone", text(before)),
+        (before, after) => format!("{} \u{2192} {}", text(before), text(after)),
+    }
 }

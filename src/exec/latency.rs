@@ -13,6 +13,14 @@ pub struct Repeats {
     pub measured: usize,
 }
 
+impl Repeats {
+    /// As many runs as fit into a time when one takes `run_ms`, from 5 to 101; odd, so that one is the median.
+    pub fn within(seconds: f64, run_ms: f64) -> Self {
+        let fitting = (seconds * 1e3 / run_ms.max(1e-3)) as usize;
+        Self { warm_up: 2, measured: fitting.clamp(5, 101) | 1 }
+    }
+}
+
 impl Default for Repeats {
     fn default() -> Self {
         Self { warm_up: 3, measured: 31 }
@@ -55,6 +63,30 @@ pub struct Comparison {
     pub b: Latency,
     /// Median of the second over median of the first.
     pub ratio: f64,
+}
+
+impl Comparison {
+    /// Whether the second takes longer than the spread of the two explains.
+    pub fn is_slower(&self) -> bool {
+        self.b.median_ms - self.a.median_ms > self.a.iqr_ms.max(self.b.iqr_ms)
+    }
+}
+
+/// As [`compare`], for as long as `seconds`: how often depends on how long a run of both takes.
+///
+/// # Errors
+/// As [`Bound::run`].
+pub fn compare_for(
+    seconds: f64,
+    (a, inputs_a): (&Bound, &[Tensor]),
+    (b, inputs_b): (&Bound, &[Tensor]),
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Option<Comparison>, ExecError> {
+    // The first run also makes ready what is kept from then on.
+    timed(a, inputs_a)?;
+    timed(b, inputs_b)?;
+    let both = timed(a, inputs_a)? + timed(b, inputs_b)?;
+    compare((a, inputs_a), (b, inputs_b), Repeats::within(seconds, both), cancelled)
 }
 
 fn timed(bound: &Bound, inputs: &[Tensor]) -> Result<f64, ExecError> {
@@ -141,6 +173,20 @@ mod tests {
         let latency = Latency::of(vec![4.0, 1.0, 3.0, 2.0]).unwrap();
         assert_eq!((latency.median_ms, latency.iqr_ms, latency.least_ms, latency.runs), (2.5, 1.5, 1.0, 4));
         assert_eq!(Latency::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_time_is_filled_with_an_odd_number_of_runs() {
+        assert_eq!([0.001, 10.0, 1e6].map(|ms| Repeats::within(0.5, ms).measured), [101, 51, 5]);
+    }
+
+    #[test]
+    fn slower_is_what_the_spread_does_not_explain() {
+        let latency = |median_ms, iqr_ms| Latency { median_ms, iqr_ms, least_ms: 0.0, runs: 5 };
+        let compared = |a: Latency, b: Latency| Comparison { a, b, ratio: b.median_ms / a.median_ms };
+        assert!(compared(latency(1.0, 0.1), latency(1.2, 0.1)).is_slower());
+        assert!(!compared(latency(1.0, 0.1), latency(1.2, 0.3)).is_slower());
+        assert!(!compared(latency(1.2, 0.1), latency(1.0, 0.1)).is_slower());
     }
 
     #[test]

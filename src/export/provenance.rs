@@ -23,17 +23,20 @@ pub const RESULT: &str = "secateur.result";
 pub const ZEROS_ONLY: &str = "zeros only: shapes and multiply-accumulates are those of the dense model, so a dense \
                               runtime takes the same time";
 
-/// Adds the keys to a pruned model, over those of an earlier export.
+/// What a shrunk export is.
+pub const SHRUNK: &str = "channels removed: tensors and multiply-accumulates are smaller, in any runtime";
+
+/// Adds the keys to a pruned model, over those of an earlier export; `result` is the sentence on what was done.
 ///
 /// # Errors
 /// If the plan cannot be written as JSON.
-pub fn stamp(model: &mut Model, plan: &Plan) -> serde_json::Result<()> {
+pub fn stamp(model: &mut Model, plan: &Plan, result: &str) -> serde_json::Result<()> {
     let source = model.display_name();
     for (key, value) in [
         (PLAN, serde_json::to_string(plan)?),
         (SOURCE, source),
         (VERSION, env!("CARGO_PKG_VERSION").to_owned()),
-        (RESULT, ZEROS_ONLY.to_owned()),
+        (RESULT, result.to_owned()),
     ] {
         model.metadata.insert(key.to_owned(), value);
     }

@@ -1,6 +1,9 @@
+use super::proof::Outcome;
+use super::write::Pruned;
 use super::{Encoding, Equality, Proof, Sizes, TensorSizes, count_nonzeros, provenance};
-use crate::model::{Layer, Model, Sizes as InputSizes, layer_macs};
-use crate::prune::{Criterion, Granularity, Mask, Plan};
+use crate::model::{Layer, Model, Sizes as InputSizes, layer_macs, layers_of};
+use crate::prune::{Criterion, Granularity, Plan, Subject};
+use crate::structure::{Inexact, UnitKind};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -11,8 +14,10 @@ pub struct LayerReport {
     pub name: String,
     /// Operator and kernel size.
     pub op: String,
-    /// Shape of the weight.
+    /// Shape of the weight in the source.
     pub shape: Vec<usize>,
+    /// Shape of the weight in the exported file; empty if the layer is gone.
+    pub shape_after: Vec<usize>,
     /// What was removed as one piece.
     pub granularity: Granularity,
     /// How pieces were ranked.
@@ -21,18 +26,41 @@ pub struct LayerReport {
     pub pieces: usize,
     /// Pieces that were kept; all of them in a layer without a cut.
     pub kept: usize,
-    /// Weights in the layer.
+    /// Weights in the layer of the source.
     pub weights: usize,
-    /// Weights that are zero, those that were before included.
+    /// Weights in the exported file that are zero, those that were before included.
     pub zeros: usize,
-    /// `zeros` over `weights`.
+    /// Share of `weights` that are zero or gone.
     pub sparsity: f64,
+    /// Multiply-accumulates for one example in the source, where shapes are known.
+    pub macs: Option<u64>,
+    /// The same in the exported file.
+    pub macs_after: Option<u64>,
     /// Where the line lies: kept scores are at least this. 0 without a cut, `null` if nothing was kept.
     pub threshold: f64,
     /// Bytes of the weight in each encoding.
     pub bytes: TensorSizes,
     /// The smallest of them.
     pub best: Encoding,
+}
+
+/// What became of one group.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GroupReport {
+    /// Name of the group.
+    pub name: String,
+    /// What its units are.
+    pub kind: UnitKind,
+    /// Layers that produce its channels.
+    pub layers: Vec<String>,
+    /// Units there were.
+    pub units: usize,
+    /// Units that the cut alone would have kept.
+    pub asked: usize,
+    /// Units that were kept, after limits, rounding and what must go together.
+    pub kept: usize,
+    /// Where the line lies: kept scores are at least this; `null` if nothing was kept.
+    pub threshold: f64,
 }
 
 /// What was exported, and how it was proven.
@@ -42,22 +70,42 @@ pub struct ExportReport {
     pub source: String,
     /// The exported file.
     pub path: PathBuf,
-    /// Share of zeros among the weights of all layers; biases and buffers are not layers.
+    /// Share of the weights of all layers that are zero or gone; biases and buffers are not layers.
     pub sparsity: f64,
     /// Scalars of all tensors that are not zero.
     pub nonzeros: u64,
-    /// Scalars of all tensors.
+    /// Scalars of all tensors of the file.
     pub params: u64,
+    /// Scalars of all tensors of the source.
+    pub params_before: u64,
     /// Multiply-accumulates that a dense runtime executes for one example, where shapes are known.
     pub macs: Option<u64>,
+    /// The same of the source.
+    pub macs_before: Option<u64>,
     /// Of them, those with a weight that is not zero, rounded.
     pub macs_nonzero: Option<u64>,
     /// Sizes.
     pub bytes: Sizes,
+    /// Bytes of the source file.
+    pub bytes_before: u64,
     /// Every layer.
     pub layers: Vec<LayerReport>,
-    /// The proof by running; `null` if the model cannot be run.
+    /// Every group with a decision.
+    pub groups: Vec<GroupReport>,
+    /// Residual blocks that were left out.
+    pub blocks: Vec<String>,
+    /// Units that went because all their weights are zero.
+    pub dead: usize,
+    /// Whether tensors are smaller than in the source.
+    pub shrunk: bool,
+    /// Where the file is only nearly what was seen.
+    pub inexact: Vec<Inexact>,
+    /// The proof by running, of a smaller model against the masked one in full size; `null` if the model cannot
+    /// be run.
     pub equal: Option<Equality>,
+    /// Of a smaller model that was run on data, the same on random inputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub equal_random: Option<Equality>,
     /// Why `equal` is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_run: Option<String>,
@@ -66,75 +114,128 @@ pub struct ExportReport {
 }
 
 impl ExportReport {
-    /// Gathers the figures of a masked model; file sizes and the proof come from the caller.
+    /// Gathers the figures of a pruned model; file sizes and the proof come from the caller.
     ///
     /// `sizes` are those of the inputs where the file leaves them open.
     pub(super) fn new(
-        (masked, sizes): (&Model, &InputSizes),
-        layers: &[Layer],
-        (plan, mask): (&Plan, &Mask),
+        subject: &Subject<'_>,
+        pruned: &Pruned,
+        (plan, sizes): (&Plan, &InputSizes),
         bytes: Sizes,
-        proof: Proof,
+        outcome: Outcome,
         path: PathBuf,
     ) -> Self {
-        let nonzeros: Vec<usize> =
-            layers.iter().map(|l| masked.tensors.get(&l.weight).map_or(0, count_nonzeros)).collect();
-        let reports: Vec<LayerReport> =
-            layers.iter().zip(&nonzeros).map(|(layer, &n)| layer_report(masked, layer, plan, mask, n)).collect();
-        let (weights, zeros) = reports.iter().fold((0, 0), |(w, z), r| (w + r.weights, z + r.zeros));
-        let shaped = sizes.fix(masked);
-        let shaped = shaped.as_ref().unwrap_or(masked);
-        let macs: Option<Vec<u64>> = layers.iter().map(|l| layer_macs(shaped, l)).collect();
-        let alive = |macs: &Vec<u64>| {
-            let shares = macs.iter().zip(&reports).map(|(&m, r)| m as f64 * (1.0 - r.sparsity));
-            shares.sum::<f64>().round() as u64
+        let written = pruned.written();
+        let layers = layer_reports(subject, pruned, plan, sizes);
+        let (weights, nonzero) = layers.iter().fold((0, 0), |(w, n), r| (w + r.weights, n + r.nonzeros()));
+        let sum = |macs: &dyn Fn(&LayerReport) -> Option<u64>| {
+            layers.iter().try_fold(0u64, |sum, layer| Some(sum.saturating_add(macs(layer)?)))
         };
-        let (equal, not_run) = match proof {
+        let alive = |layer: &LayerReport| {
+            let stored: usize = layer.shape_after.iter().product();
+            layer.macs_after.map(|macs| macs as f64 * layer.nonzeros() as f64 / stored.max(1) as f64)
+        };
+        let (equal, not_run) = match outcome.proof {
             Proof::Ran(equality) => (Some(equality), None),
             Proof::BytesOnly(reason) => (None, Some(reason)),
         };
+        let shrunk = pruned.smaller.is_some();
         Self {
-            source: masked.display_name(),
+            source: subject.model.display_name(),
             path,
-            sparsity: if weights == 0 { 0.0 } else { zeros as f64 / weights as f64 },
-            nonzeros: masked.tensors.values().map(|t| count_nonzeros(t) as u64).sum(),
-            params: masked.parameter_count(),
-            macs_nonzero: macs.as_ref().map(alive),
-            macs: macs.map(|m| m.into_iter().fold(0, u64::saturating_add)),
+            sparsity: if weights == 0 { 0.0 } else { 1.0 - nonzero as f64 / weights as f64 },
+            nonzeros: written.tensors.values().map(|t| count_nonzeros(t) as u64).sum(),
+            params: written.parameter_count(),
+            params_before: subject.model.parameter_count(),
+            macs: sum(&|layer| layer.macs_after),
+            macs_before: sum(&|layer| layer.macs),
+            macs_nonzero: layers.iter().map(alive).sum::<Option<f64>>().map(|macs| macs.round() as u64),
             bytes,
-            layers: reports,
+            bytes_before: subject.model.origin.file_bytes,
+            groups: group_reports(subject, pruned),
+            blocks: pruned.mask.removal.blocks.iter().cloned().collect(),
+            dead: pruned.mask.dead.len(),
+            shrunk,
+            inexact: pruned.inexact.clone(),
+            layers,
             equal,
+            equal_random: outcome.random,
             not_run,
-            result: provenance::ZEROS_ONLY,
+            result: if shrunk { provenance::SHRUNK } else { provenance::ZEROS_ONLY },
         }
     }
 }
 
-fn layer_report(masked: &Model, layer: &Layer, plan: &Plan, mask: &Mask, nonzeros: usize) -> LayerReport {
+impl LayerReport {
+    /// Weights in the exported file that are not zero.
+    pub fn nonzeros(&self) -> usize {
+        let stored = if self.shape_after.is_empty() { 0 } else { self.shape_after.iter().product::<usize>() };
+        stored - self.zeros.min(stored)
+    }
+}
+
+fn layer_reports(subject: &Subject<'_>, pruned: &Pruned, plan: &Plan, sizes: &InputSizes) -> Vec<LayerReport> {
+    let written = pruned.written();
+    let fixed = |model: &Model| sizes.fix(model).map_or_else(|_| model.clone(), |fixed| fixed);
+    let (before, after) = (fixed(subject.model), fixed(written));
+    let left = layers_of(&after);
+    subject
+        .layers
+        .iter()
+        .map(|layer| {
+            let now = left.iter().find(|l| l.name == layer.name);
+            let mut report = layer_report(written, (layer, now), plan, pruned);
+            report.macs = layer_macs(&before, layer);
+            report.macs_after = now.map_or(report.macs.map(|_| 0), |now| layer_macs(&after, now));
+            report
+        })
+        .collect()
+}
+
+fn layer_report(written: &Model, (layer, now): (&Layer, Option<&Layer>), plan: &Plan, pruned: &Pruned) -> LayerReport {
     let decision = plan.layer(&layer.name);
     let weights = layer.weight_count();
-    let zeros = weights - nonzeros;
-    let (pieces, kept, threshold) = match mask.layer(&layer.name) {
+    let stored = now.map_or(0, Layer::weight_count);
+    let weight = now.and_then(|now| written.tensors.get(&now.weight));
+    let nonzeros = weight.map_or(0, count_nonzeros);
+    let (pieces, kept, threshold) = match pruned.mask.layer(&layer.name) {
         Some(m) => (m.pieces, m.kept, m.threshold),
-        None => (weights, weights, 0.0),
+        None => (weights, stored, 0.0),
     };
-    let bytes = masked
-        .tensors
-        .get(&layer.weight)
-        .map_or_else(TensorSizes::default, |w| TensorSizes::of(w.shape(), w.dtype(), nonzeros));
+    let bytes = weight.map_or_else(TensorSizes::default, |w| TensorSizes::of(w.shape(), w.dtype(), nonzeros));
     LayerReport {
         name: layer.name.clone(),
         op: layer.kind_text(),
         shape: layer.shape.clone(),
+        shape_after: now.map_or_else(Vec::new, |now| now.shape.clone()),
         granularity: decision.granularity,
         criterion: decision.criterion,
         pieces,
         kept,
         weights,
-        zeros,
-        sparsity: if weights == 0 { 0.0 } else { zeros as f64 / weights as f64 },
+        zeros: stored - nonzeros.min(stored),
+        sparsity: if weights == 0 { 0.0 } else { 1.0 - nonzeros as f64 / weights as f64 },
+        macs: None,
+        macs_after: None,
         threshold,
         bytes,
         best: bytes.best().0,
     }
+}
+
+fn group_reports(subject: &Subject<'_>, pruned: &Pruned) -> Vec<GroupReport> {
+    let Some(structure) = subject.structure else { return Vec::new() };
+    let report = |mask: &crate::prune::GroupMask| {
+        let group = &structure.groups()[structure.group_named(&mask.group)?];
+        Some(GroupReport {
+            name: mask.group.clone(),
+            kind: group.kind,
+            layers: group.layers.iter().map(|&layer| structure.layers()[layer].name.clone()).collect(),
+            units: mask.units,
+            asked: mask.units - mask.asked,
+            kept: mask.kept(),
+            threshold: mask.threshold,
+        })
+    };
+    pruned.mask.groups.values().filter_map(report).collect()
 }

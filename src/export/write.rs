@@ -1,10 +1,12 @@
+use super::proof::{Outcome, prove_shrunk};
 use super::size::measure_sizes_of;
 use super::{ExportError, ExportReport, prove, provenance};
 use crate::data::Dataset;
 use crate::eval::{EvalOptions, Probe, sizes_of};
 use crate::formats;
-use crate::model::{Layer, Model, Sizes};
-use crate::prune::{Plan, apply, resolve};
+use crate::model::{Model, Sizes};
+use crate::prune::{Mask, Plan, Subject};
+use crate::structure::Inexact;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -13,9 +15,7 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The model that was opened.
-    pub model: &'a Model,
-    /// Its layers.
-    pub layers: &'a [Layer],
+    pub subject: Subject<'a>,
     /// What is removed; also stored in the file.
     pub plan: &'a Plan,
     /// Examples for the proof; random values without.
@@ -32,8 +32,8 @@ const PROOF_EXAMPLES: usize = 1024;
 /// Steps reported to the observer: resolve, write, prove, measure, rename.
 const STEPS: u64 = 5;
 
-/// Writes the masked model beside the target, proves that file equal to the model in memory, and only
-/// then renames it into place.
+/// Writes the pruned model beside the target, proves that file equal to the model in memory, and only
+/// then renames it into place. A smaller model is proven equal to the masked one in full size.
 ///
 /// `observe` hears of the steps done and the steps in all before each one, and breaks to cancel.
 ///
@@ -44,34 +44,68 @@ pub fn export(
     observe: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<ExportReport, ExportError> {
     let mut step = |done| if observe(done, STEPS).is_break() { Err(ExportError::Cancelled) } else { Ok(()) };
-    let Request { model, layers, plan, data, sizes, path } = *request;
-    if is_source(model, path) {
+    let Request { subject, plan, data, sizes, path } = *request;
+    if is_source(subject.model, path) {
         return Err(ExportError::IsSource { path: path.to_owned() });
     }
     step(0)?;
-    let mask = resolve(model, layers, plan)?;
-    let mut masked = apply(model, layers, &mask);
-    provenance::stamp(&mut masked, plan)?;
+    let pruned = Pruned::new(&subject, plan)?;
+    let written = pruned.written();
     step(1)?;
-    let staged = formats::stage(&masked, path)?;
+    let staged = formats::stage(written, path)?;
     step(2)?;
     let reopened = formats::reopen(&staged)?;
-    let sizes = data.map_or_else(|| sizes.clone(), |data| sizes_of(&masked, data));
-    let probe = if let Some(data) = data {
-        Probe::Data { data, limit: PROOF_EXAMPLES }
+    let sizes = data.map_or_else(|| sizes.clone(), |data| sizes_of(written, data));
+    let examples = EvalOptions::for_model(written, &sizes).random_examples();
+    let random = Probe::Random { model: written, sizes: &sizes, examples, seed: 0 };
+    let probe = data.map_or(random, |data| Probe::Data { data, limit: PROOF_EXAMPLES });
+    let outcome = if pruned.smaller.is_some() {
+        let also = data.map(|_| random);
+        prove_shrunk(&pruned.masked, written, &reopened, (&probe, also.as_ref()), path)?
     } else {
-        let examples = EvalOptions::for_model(&masked, &sizes).random_examples();
-        Probe::Random { model: &masked, sizes: &sizes, examples, seed: 0 }
+        Outcome { proof: prove(written, &reopened, Some(&probe), path)?, random: None }
     };
-    let proof = prove(&masked, &reopened, Some(&probe), path)?;
     // Some systems do not rename a file that is still mapped.
     drop(reopened);
     step(3)?;
-    let bytes = measure_sizes_of(&masked, path, &mut || step(3).is_err())?;
+    let bytes = measure_sizes_of(written, path, &mut || step(3).is_err())?;
     step(4)?;
-    let report = ExportReport::new((&masked, &sizes), layers, (plan, &mask), bytes, proof, path.to_owned());
+    let report = ExportReport::new(&subject, &pruned, (plan, &sizes), bytes, outcome, path.to_owned());
     staged.commit().map_err(|source| ExportError::Commit { path: path.to_owned(), source })?;
     Ok(report)
+}
+
+/// A plan carried out: what was seen, and what is written.
+pub(super) struct Pruned {
+    pub(super) mask: Mask,
+    /// In full size.
+    pub(super) masked: Model,
+    /// Without the units that were removed, where the plan asks for that and there are any.
+    pub(super) smaller: Option<Model>,
+    pub(super) inexact: Vec<Inexact>,
+}
+
+impl Pruned {
+    fn new(subject: &Subject<'_>, plan: &Plan) -> Result<Self, ExportError> {
+        let mask = subject.resolve(plan)?;
+        let masked = subject.masked(&mask)?;
+        let mut pruned = Self { mask, masked, smaller: None, inexact: Vec::new() };
+        if plan.shrink && !pruned.mask.removal.is_empty() {
+            let mut shrunk = subject.shrunk(&pruned.mask)?;
+            // The name of the source belongs to what is made of it.
+            shrunk.model.origin = subject.model.origin.clone();
+            shrunk.model.origin.source = None;
+            provenance::stamp(&mut shrunk.model, plan, provenance::SHRUNK)?;
+            (pruned.smaller, pruned.inexact) = (Some(shrunk.model), shrunk.inexact);
+        } else {
+            provenance::stamp(&mut pruned.masked, plan, provenance::ZEROS_ONLY)?;
+        }
+        Ok(pruned)
+    }
+
+    pub(super) fn written(&self) -> &Model {
+        self.smaller.as_ref().unwrap_or(&self.masked)
+    }
 }
 
 /// Whether writing `target` would replace a file that the model was opened from.
@@ -98,6 +132,7 @@ mod tests {
     use crate::export::provenance::plan_of;
     use crate::model::{Dim, GraphBuilder, Tensor, layers_of};
     use crate::prune::{Cut, LayerPlan};
+    use crate::stats::Statistics;
 
     fn tiny() -> Model {
         let mut b = GraphBuilder::new("tiny");
@@ -118,7 +153,8 @@ mod tests {
 
     fn run(model: &Model, plan: &Plan, path: &Path) -> Result<ExportReport, ExportError> {
         let layers = layers_of(model);
-        let request = Request { model, layers: &layers, plan, data: None, sizes: &Sizes::default(), path };
+        let subject = Subject { model, layers: &layers, statistics: &Statistics::default(), structure: None };
+        let request = Request { subject, plan, data: None, sizes: &Sizes::default(), path };
         export(&request, &mut |_, _| ControlFlow::Continue(()))
     }
 
@@ -162,14 +198,9 @@ mod tests {
         for last in 0..STEPS {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("out.safetensors");
-            let request = Request {
-                model: &model,
-                layers: &layers,
-                plan: &half(),
-                data: None,
-                sizes: &Sizes::default(),
-                path: &path,
-            };
+            let subject =
+                Subject { model: &model, layers: &layers, statistics: &Statistics::default(), structure: None };
+            let request = Request { subject, plan: &half(), data: None, sizes: &Sizes::default(), path: &path };
             let outcome = export(&request, &mut |done, _| {
                 if done == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });

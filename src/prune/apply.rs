@@ -7,7 +7,7 @@ use crate::stats::vectorize::{Kernel, vectorized};
 use bytes::Bytes;
 use rayon::prelude::*;
 
-/// A copy of `model` whose removed weights are zero.
+/// A copy of `model` in which the weights that layers lost are zero; groups are left to [`Subject::masked`](super::Subject::masked).
 ///
 /// Only the weights that lose something are copied, in one parallel pass each and in their own dtype; all
 /// other tensors share their bytes with `model`. Biases are left alone. The mask must have been resolved
@@ -227,7 +227,7 @@ mod tests {
         let bits = BitMask::from_fn(3, |i| i != 1);
         let selection = Selection::Elements(bits);
         let mask = LayerMask { layer: "w".into(), weights: 3, pieces: 3, kept: 2, zeros: 1, threshold: 0.0, selection };
-        let mask = Mask { layers: [("w".to_owned(), mask)].into() };
+        let mask = Mask { layers: [("w".to_owned(), mask)].into(), ..Mask::default() };
         let masked = apply(&one_row(), &[layer], &mask);
         assert_eq!(masked.tensors["w"].to_f32().as_ref(), [1.0, 0.0, 3.0]);
     }

@@ -7,6 +7,15 @@ pub enum PruneError {
         /// Name in the plan.
         layer: String,
     },
+    /// The plan names a group that the model does not have.
+    #[error("the plan names group `{group}`, which this model does not have")]
+    UnknownGroup {
+        /// Name in the plan.
+        group: String,
+    },
+    /// Units of groups, or blocks, cannot go.
+    #[error(transparent)]
+    Structure(#[from] crate::structure::StructureError),
     /// A layer lists a weight that the model does not have.
     #[error("layer `{layer}` uses the weight `{weight}`, which this model does not have")]
     MissingWeight {

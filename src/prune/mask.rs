@@ -1,8 +1,10 @@
-use super::BitMask;
 use super::cutoff::Cutoff;
+use super::{BitMask, GroupMask};
 use crate::model::{Layer, Tensor};
 use crate::stats::float::{Float, FloatVisitor, with_float};
+use crate::structure::{Removal, UnitId};
 use indexmap::IndexMap;
+use std::collections::BTreeSet;
 
 /// Which pieces of a layer stay.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,11 +91,17 @@ pub(super) fn channel_stride(layer: &Layer, weight: &Tensor) -> usize {
     weight.shape().iter().skip(layer.output_axis + 1).product::<usize>().max(1)
 }
 
-/// A plan carried out on a model: one entry per layer with a cut, in the order of the layers.
+/// A plan carried out on a model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mask {
-    /// Masks by layer name. Layers that are absent stay as they are.
+    /// Masks by layer name, in the order of the layers. Layers that are absent stay as they are.
     pub layers: IndexMap<String, LayerMask>,
+    /// Decisions on groups, by name, in the order of the plan.
+    pub groups: IndexMap<String, GroupMask>,
+    /// Units and blocks that go as a whole.
+    pub removal: Removal,
+    /// Units among them that no group's decision removed, because all their weights are zero.
+    pub dead: BTreeSet<UnitId>,
 }
 
 impl Mask {
@@ -104,6 +112,6 @@ impl Mask {
 
     /// Whether nothing is removed.
     pub fn is_dense(&self) -> bool {
-        self.layers.values().all(|mask| mask.removed() == 0)
+        self.removal.is_empty() && self.layers.values().all(|mask| mask.removed() == 0)
     }
 }

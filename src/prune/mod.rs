@@ -1,30 +1,41 @@
 //! From a plan to a mask to masked weights. Pure and deterministic on any number of threads.
 //!
-//! [`resolve()`] turns a [`Plan`] into a [`Mask`], [`apply()`] a mask into a masked model. What was
+//! [`Subject`] carries out a [`Plan`]: [`Subject::resolve`] turns it into a [`Mask`], [`Subject::masked`] a mask into
+//! a model of the same size with zeros, [`Subject::shrunk`] into a smaller one. [`resolve()`] and [`apply()`] are
+//! the same for layers alone. What was
 //! asked for is what is removed, to the piece: ties are broken by index, existing zeros go first.
 
 mod apply;
 mod bits;
+mod blocks;
 mod cutoff;
 mod error;
 mod file;
 mod global;
 mod granularity;
+mod group;
+mod limits;
 mod mask;
 mod pieces;
 mod plan;
 mod resolve;
 mod score;
 mod select;
+mod subject;
+mod unit_score;
 
 pub use apply::apply;
 pub use bits::BitMask;
+pub use blocks::{block_scores, cut_blocks};
 pub use error::PruneError;
 pub use file::{PlanFileError, read_plan, write_plan};
 pub use global::global;
 pub use granularity::{Granularity, UnknownGranularity};
+pub use group::{GroupMask, decide, global_groups, resolve_group};
 pub use mask::{LayerMask, Mask, Selection};
 pub use plan::{Criterion, Cut, GroupPlan, LayerPlan, Limits, Normalization, Plan, Reduction, Rounding, Scoring};
 pub use resolve::{resolve, resolve_with};
 pub use score::{channel_scores, deviation};
-pub use select::select;
+pub use select::{select, select_groups};
+pub use subject::Subject;
+pub use unit_score::unit_scores;

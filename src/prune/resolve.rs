@@ -45,7 +45,7 @@ pub fn resolve_with(model: &Model, layers: &[Layer], plan: &Plan, statistics: &S
         .collect();
     // Collected first, so that the error reported is that of the first layer, not of the fastest thread.
     let layers = masks.into_iter().map(|mask| mask.map(|mask| (mask.layer.clone(), mask)));
-    Ok(Mask { layers: layers.collect::<Result<_, _>>()? })
+    Ok(Mask { layers: layers.collect::<Result<_, _>>()?, ..Mask::default() })
 }
 
 /// The weight of a layer that can be pruned.

@@ -1,5 +1,6 @@
 use super::PruneError;
 use crate::model::Layer;
+use crate::structure::{Group, Structure, UnitKind};
 use globset::{Glob, GlobMatcher};
 
 /// The layers that can be pruned, match one of `include` (any layer if that is empty) and none of
@@ -21,6 +22,27 @@ pub fn select<'a>(
         .filter(|layer| include.is_empty() || matches(&include, layer))
         .filter(|layer| !matches(&exclude, layer))
         .collect())
+}
+
+/// The groups of given kinds of which a selected layer is part, and no layer that was left out on purpose.
+///
+/// # Errors
+/// As [`select`].
+pub fn select_groups(
+    structure: &Structure,
+    kinds: &[UnitKind],
+    include: &[impl AsRef<str>],
+    exclude: &[impl AsRef<str>],
+) -> Result<Vec<usize>, PruneError> {
+    let layers = structure.layers();
+    let selected: Vec<&str> = select(layers, include, exclude)?.into_iter().map(|l| l.name.as_str()).collect();
+    let excluded: Vec<&str> = match exclude {
+        [] => Vec::new(),
+        _ => select(layers, exclude, &[] as &[&str])?.into_iter().map(|l| l.name.as_str()).collect(),
+    };
+    let any = |group: &Group, names: &[&str]| group.layers.iter().any(|&l| names.contains(&layers[l].name.as_str()));
+    let wanted = |group: &Group| kinds.contains(&group.kind) && any(group, &selected) && !any(group, &excluded);
+    Ok(structure.groups().iter().enumerate().filter(|(_, group)| wanted(group)).map(|(index, _)| index).collect())
 }
 
 fn matchers(layers: &[&Layer], patterns: &[impl AsRef<str>]) -> Result<Vec<GlobMatcher>, PruneError> {

@@ -44,6 +44,7 @@
 //! [`Structure::blocks`] finds residual branches that can be left out as a whole; [`Removal::blocks`] names
 //! them.
 
+mod after;
 mod analysis;
 mod atoms;
 mod attention;

@@ -27,6 +27,7 @@ pub struct Structure {
     base_of: Vec<u32>,
     /// Values that are data of the model, with the places of each unit in them.
     pub(super) data: Vec<ValueId>,
+    pub(super) stored_shapes: HashMap<ValueId, Vec<usize>>,
     places: Vec<Vec<(u32, u8, u32)>>,
 }
 
@@ -45,7 +46,9 @@ impl Structure {
         settle(view, &mut analysis, &producers, &mut clearing);
         keep_something(&mut analysis);
         let data: Vec<ValueId> = data_of(model, graph);
+        let shape_of = |value: &ValueId| Some((*value, model.initializer(*value)?.shape().to_vec()));
         let mut structure = Self {
+            stored_shapes: data.iter().filter_map(shape_of).collect(),
             producers,
             clearing,
             names: graph.values.iter().map(|value| value.name.clone()).collect(),
@@ -82,6 +85,11 @@ impl Structure {
     /// Channels that stay, in graph order.
     pub fn pinned(&self) -> &[Pinned] {
         &self.pinned
+    }
+
+    /// The group of a name.
+    pub fn group_named(&self, name: &str) -> Option<usize> {
+        self.groups.iter().position(|group| group.name == name)
     }
 
     /// The groups in which a layer produces channels.
@@ -236,7 +244,11 @@ impl Structure {
         };
         let others = if more > 0 { format!(" + {more} more") } else { String::new() };
         let blocks = self.even_blocks(bases);
-        self.groups.push(Group { name: format!("{first}{what}{others}"), kind, layers, units, blocks });
+        let name = format!("{first}{what}{others}");
+        // Parts of one layer, such as the halves of a split, would have the same name.
+        let numbered = (2..).map(|n| format!("{name} #{n}"));
+        let name = std::iter::once(name.clone()).chain(numbered).find(|name| self.group_named(name).is_none());
+        self.groups.push(Group { name: name.unwrap_or_default(), kind, layers, units, blocks });
     }
 
     fn kind(&self, bases: &[u32], layers: &[usize]) -> UnitKind {

@@ -28,6 +28,16 @@ pub fn chosen(structure: &Structure, model: &Model, names: &BTreeSet<String>) ->
         .collect()
 }
 
+impl Structure {
+    /// Whether blocks of these names can be left out.
+    ///
+    /// # Errors
+    /// [`StructureError::UnknownBlock`] or [`StructureError::BlockStays`].
+    pub fn check_blocks(&self, model: &Model, names: &BTreeSet<String>) -> Result<(), StructureError> {
+        chosen(self, model, names).map(|_| ())
+    }
+}
+
 /// Zeroes the last weights of blocks.
 pub fn mask_blocks(
     structure: &Structure,

@@ -1,0 +1,142 @@
+use super::args::{PieceFlag, PruneArgs, StructureArgs};
+use crate::model::Layer;
+use crate::prune::{self, Cut, Granularity, GroupPlan, LayerPlan, Plan, Subject};
+use crate::structure::{Structure, StructureError, UnitKind};
+use anyhow::bail;
+
+/// The plan of the file, or the one that the flags say.
+pub(super) fn plan_of(args: &PruneArgs, subject: &Subject<'_>) -> anyhow::Result<Plan> {
+    let mut plan = match &args.plan {
+        Some(path) => prune::read_plan(path)?,
+        None => Plan::dense(),
+    };
+    set_limits(&mut plan, &args.structure);
+    if args.plan.is_some() {
+        return Ok(plan);
+    }
+    let cut = cut(args);
+    match args.granularity {
+        // Channels that are to go for good take with them what belongs to them.
+        PieceFlag::Weights(Granularity::Channel) if args.structure.shrink => {
+            cut_groups(&mut plan, &[UnitKind::Channel, UnitKind::Hidden, UnitKind::Width], cut, args, subject)?;
+        }
+        PieceFlag::Weights(granularity) => cut_layers(&mut plan, granularity, cut, args, subject)?,
+        PieceFlag::Head => cut_groups(&mut plan, &[UnitKind::Head], cut, args, subject)?,
+        PieceFlag::HeadDimension => cut_groups(&mut plan, &[UnitKind::HeadDimension], cut, args, subject)?,
+        PieceFlag::Layer => {
+            let structure = structure(subject)?;
+            let blocks = structure.blocks(subject.model);
+            if blocks.is_empty() {
+                bail!("the model has no residual block that could be left out: {}", args.model.display());
+            }
+            let statistics = subject.statistics;
+            let scores = prune::block_scores((subject.model, structure), &blocks, args.criterion, statistics)?;
+            plan.blocks = prune::cut_blocks(&blocks, &scores, cut)?;
+        }
+    }
+    Ok(plan)
+}
+
+fn set_limits(plan: &mut Plan, flags: &StructureArgs) {
+    plan.shrink |= flags.shrink;
+    plan.permute |= flags.permute;
+    fn set<T: Copy>(target: &mut T, flag: Option<T>) {
+        *target = flag.unwrap_or(*target);
+    }
+    set(&mut plan.limits.round_to, flags.round_to);
+    set(&mut plan.limits.rounding, flags.round);
+    set(&mut plan.limits.min_channels, flags.min_channels);
+    set(&mut plan.limits.max_ratio, flags.max_ratio);
+    set(&mut plan.scoring.reduction, flags.reduction);
+    set(&mut plan.scoring.normalization, flags.normalize);
+}
+
+fn cut_layers(
+    plan: &mut Plan,
+    granularity: Granularity,
+    cut: Cut,
+    args: &PruneArgs,
+    subject: &Subject<'_>,
+) -> anyhow::Result<()> {
+    if cut == Cut::None && !granularity.is_pattern() {
+        return Ok(());
+    }
+    let criterion = args.criterion;
+    let mut selected = prune::select(subject.layers, &args.include, &args.exclude)?;
+    if args.structure.keep_first && selected.first().is_some_and(|first| is_first(first, subject.layers.iter())) {
+        selected.remove(0);
+    }
+    if args.structure.keep_last && selected.last().is_some_and(|last| is_first(last, subject.layers.iter().rev())) {
+        selected.pop();
+    }
+    if selected.is_empty() {
+        bail!("no layer of the model can be pruned: {}", args.model.display());
+    }
+    let cuts: Vec<(String, Cut)> = if args.scope == "global" && !granularity.is_pattern() {
+        prune::global(subject.model, &selected, subject.statistics, granularity, criterion, cut)?
+    } else {
+        selected.iter().map(|layer| (layer.name.clone(), cut)).collect()
+    };
+    for (layer, cut) in cuts {
+        plan.set(&layer, LayerPlan { granularity, criterion, cut, locked: false });
+    }
+    Ok(())
+}
+
+/// Whether a layer is the first of some that can be pruned.
+fn is_first<'a>(layer: &Layer, mut layers: impl Iterator<Item = &'a Layer>) -> bool {
+    layers.find(|l| l.prunability.is_prunable()).is_some_and(|first| first.name == layer.name)
+}
+
+fn cut_groups(
+    plan: &mut Plan,
+    kinds: &[UnitKind],
+    cut: Cut,
+    args: &PruneArgs,
+    subject: &Subject<'_>,
+) -> anyhow::Result<()> {
+    if cut == Cut::None {
+        return Ok(());
+    }
+    let structure = structure(subject)?;
+    let mut selected = prune::select_groups(structure, kinds, &args.include, &args.exclude)?;
+    let groups = structure.groups();
+    let first = groups.iter().flat_map(|g| g.layers.first()).min();
+    let last = groups.iter().flat_map(|g| g.layers.last()).max();
+    let holds = |index: usize, layer: Option<&usize>| layer.is_some_and(|l| groups[index].layers.contains(l));
+    selected.retain(|&index| {
+        !(args.structure.keep_first && holds(index, first) || args.structure.keep_last && holds(index, last))
+    });
+    if selected.is_empty() {
+        let what = kinds.first().map_or("unit", |kind| kind.name());
+        let why = structure
+            .pinned()
+            .first()
+            .map(|pinned| format!(" (`{}` {})", structure.layers()[pinned.layer].name, pinned.reason));
+        bail!("no {what} of the model can go{}: {}", why.unwrap_or_default(), args.model.display());
+    }
+    for &index in &selected {
+        plan.set_group(&groups[index].name, GroupPlan { criterion: args.criterion, cut, ..GroupPlan::default() });
+    }
+    if args.scope == "global" {
+        let cuts = prune::global_groups((subject.model, structure), &selected, plan, cut, subject.statistics)?;
+        for (index, cut) in cuts {
+            let name = &groups[index].name;
+            let decision = plan.group(name);
+            plan.set_group(name, GroupPlan { cut, ..decision });
+        }
+    }
+    Ok(())
+}
+
+fn structure<'a>(subject: &Subject<'a>) -> Result<&'a Structure, StructureError> {
+    subject.structure.ok_or(StructureError::NoGraph)
+}
+
+/// The one cut given; the argument group has seen to that.
+fn cut(args: &PruneArgs) -> Cut {
+    let sparsity = args.sparsity.map(Cut::Sparsity);
+    let threshold = args.threshold.map(Cut::Threshold);
+    let sigma = args.sigma.map(Cut::Sigma);
+    sparsity.or(threshold).or(sigma).or_else(|| args.keep.map(Cut::Keep)).unwrap_or_default()
+}

@@ -1,0 +1,135 @@
+use super::group::resolve_group;
+use super::{Mask, Plan, PruneError, Selection, apply, resolve_with};
+use crate::model::{Layer, Model};
+use crate::stats::{LayerStatistics, Statistics};
+use crate::structure::{Removal, ShrinkOptions, Shrunk, Structure, UnitId, shrink};
+use rayon::prelude::*;
+use std::collections::BTreeSet;
+
+/// A model with what is known of it: what a plan is carried out on.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The model as it was opened.
+    pub model: &'a Model,
+    /// Its layers.
+    pub layers: &'a [Layer],
+    /// Statistics of layers that have been read; others are read when they are needed.
+    pub statistics: &'a Statistics,
+    /// Which channels go together; plans that cut groups or shrink need it.
+    pub structure: Option<&'a Structure>,
+}
+
+impl Subject<'_> {
+    /// Decides on every layer, group and block of a plan.
+    ///
+    /// With [`Plan::shrink`] units whose weights are all removed one by one, or were zero before, go as well.
+    ///
+    /// # Errors
+    /// [`PruneError`] if the plan does not fit the model, or asks for something that cannot be.
+    pub fn resolve(&self, plan: &Plan) -> Result<Mask, PruneError> {
+        let mut mask = resolve_with(self.model, self.layers, plan, self.statistics)?;
+        if !plan.is_structural() && !plan.shrink {
+            return Ok(mask);
+        }
+        let structure = self.structure()?;
+        for name in plan.groups.keys() {
+            let unknown = || PruneError::UnknownGroup { group: name.clone() };
+            let index = structure.group_named(name).ok_or_else(unknown)?;
+            if plan.group(name).is_dense() {
+                continue;
+            }
+            let group = resolve_group((self.model, structure), index, plan, self.statistics)?;
+            let units = &structure.groups()[index].units;
+            mask.removal.units.extend(group.removed.iter().map(|&place| units[place]));
+            mask.groups.insert(name.clone(), group);
+        }
+        structure.check(&mask.removal)?;
+        if !plan.blocks.is_empty() {
+            structure.check_blocks(self.model, &plan.blocks)?;
+            mask.removal.blocks.clone_from(&plan.blocks);
+        }
+        if plan.shrink {
+            let dead = self.dead_units(structure, &mask);
+            mask.dead = add_what_can_go(structure, &mut mask.removal, &dead);
+        }
+        Ok(mask)
+    }
+
+    /// The model in full size with everything that is removed set to zero.
+    ///
+    /// # Errors
+    /// [`PruneError::Structure`] if the structure is that of another model.
+    pub fn masked(&self, mask: &Mask) -> Result<Model, PruneError> {
+        let masked = apply(self.model, self.layers, mask);
+        if mask.removal.is_empty() {
+            return Ok(masked);
+        }
+        Ok(self.structure()?.masked(&masked, &mask.removal)?)
+    }
+
+    /// The masked model without the units that were removed.
+    ///
+    /// # Errors
+    /// [`PruneError::Structure`] if a constant that a unit still sent cannot be made up for.
+    pub fn shrunk(&self, mask: &Mask) -> Result<Shrunk, PruneError> {
+        let masked = apply(self.model, self.layers, mask);
+        Ok(shrink(&masked, self.structure()?, &mask.removal, ShrinkOptions::default())?)
+    }
+
+    fn structure(&self) -> Result<&Structure, PruneError> {
+        self.structure.ok_or(PruneError::Structure(crate::structure::StructureError::NoGraph))
+    }
+
+    /// Units of which every weight that computes them is zero.
+    fn dead_units(&self, structure: &Structure, mask: &Mask) -> BTreeSet<UnitId> {
+        let dead: Vec<Vec<bool>> = self.layers.par_iter().map(|layer| self.dead_channels(layer, mask)).collect();
+        let units = structure.units().iter().enumerate();
+        let is_dead = |(layer, channel): &(usize, usize)| dead[*layer].get(*channel).copied().unwrap_or(false);
+        units.filter(|(_, unit)| unit.channels.iter().all(is_dead)).map(|(i, _)| UnitId(i as u32)).collect()
+    }
+
+    fn dead_channels(&self, layer: &Layer, mask: &Mask) -> Vec<bool> {
+        let zeros_of = |statistics: &LayerStatistics| -> Vec<bool> {
+            let channels = &statistics.channels;
+            channels.zeros.iter().map(|&zeros| zeros == channels.channel_len).collect()
+        };
+        let Some(weight) = self.model.tensors.get(&layer.weight) else { return Vec::new() };
+        match mask.layer(&layer.name).map(|mask| &mask.selection) {
+            None | Some(Selection::All) => match self.statistics.get(&layer.name) {
+                Some(known) => zeros_of(known),
+                None if layer.prunability.is_prunable() => zeros_of(&LayerStatistics::of_layer(layer, weight)),
+                None => Vec::new(),
+            },
+            Some(_) => {
+                let layers = std::slice::from_ref(layer);
+                let masked = apply(self.model, layers, mask);
+                masked
+                    .tensors
+                    .get(&layer.weight)
+                    .map_or_else(Vec::new, |w| zeros_of(&LayerStatistics::of_layer(layer, w)))
+            }
+        }
+    }
+}
+
+/// Adds as many of `dead` as can go, group by group; returns those added.
+fn add_what_can_go(structure: &Structure, removal: &mut Removal, dead: &BTreeSet<UnitId>) -> BTreeSet<UnitId> {
+    let mut added = BTreeSet::new();
+    for (index, group) in structure.groups().iter().enumerate() {
+        let goes = |unit: &UnitId| removal.units.contains(unit) || dead.contains(unit);
+        let scores: Vec<f64> = group.units.iter().map(|unit| if goes(unit) { 0.0 } else { 1.0 }).collect();
+        let candidates = group.units.iter().filter(|unit| goes(unit)).count();
+        let before = group.units.iter().filter(|unit| removal.units.contains(unit)).count();
+        for count in (before + 1..=candidates).rev() {
+            let chosen = structure.lowest(index, &scores, count);
+            let more =
+                Removal { units: removal.units.iter().chain(&chosen).copied().collect(), blocks: BTreeSet::new() };
+            if chosen.iter().all(goes) && structure.check(&more).is_ok() {
+                added.extend(chosen.into_iter().filter(|unit| !removal.units.contains(unit)));
+                removal.units = more.units;
+                break;
+            }
+        }
+    }
+    added
+}
