@@ -1,5 +1,5 @@
 use crate::exec::kernels::conv::Convolution;
-use crate::exec::kernels::tile::limit;
+use crate::exec::kernels::tile::{limit, load, store};
 use crate::exec::kernels::{Activation, parallel};
 use pulp::{Simd, WithSimd};
 
@@ -172,14 +172,44 @@ impl Filled<'_> {
                         sums[p][c] = sum[p];
                     }
                 }
-                if full * S::F32_LANES < channels {
-                    for (p, out) in out.chunks_exact_mut(channels).enumerate() {
-                        add_position(row, (ky, y), block * P + p, full * S::F32_LANES, out);
-                    }
-                }
+            }
+            if full * S::F32_LANES < channels {
+                Filled::last_channels::<S, P, K, STRIDE>(simd, row, block, out);
             }
             let residual = self.residual.map(|r| &r[block * P * channels..][..out.len()]);
             finish(simd, out, residual, self.limits);
+        }
+    }
+
+    /// The channels of a block that do not fill a vector; their sums stay in registers, since masked stores
+    /// are slow to read back.
+    #[inline(always)]
+    fn last_channels<S: Simd, const P: usize, const K: usize, const STRIDE: usize>(
+        simd: S,
+        row: Row<'_>,
+        block: usize,
+        out: &mut [f32],
+    ) {
+        let channels = row.conv.channels;
+        let first = channels / S::F32_LANES * S::F32_LANES;
+        let mut sum = [load(simd, &row.weight.bias[first..]); P];
+        for (ky, y) in row.kernel_rows() {
+            let mut tap = [simd.splat_f32s(0.0); K];
+            for kx in 0..K {
+                tap[kx] = load(simd, &row.tap(ky, kx)[first..]);
+            }
+            let mut read = [simd.splat_f32s(0.0); PIXELS];
+            for i in 0..(P - 1) * STRIDE + K {
+                read[i] = load(simd, &row.pixel(y, block * P * STRIDE + i)[first..]);
+            }
+            for kx in 0..K {
+                for p in 0..P {
+                    sum[p] = simd.mul_add_f32s(read[p * STRIDE + kx], tap[kx], sum[p]);
+                }
+            }
+        }
+        for (out, sum) in out.chunks_exact_mut(channels).zip(sum) {
+            store(simd, &mut out[first..], sum);
         }
     }
 
@@ -189,20 +219,20 @@ impl Filled<'_> {
         for (x, out) in self.out.chunks_exact_mut(self.row.conv.channels).enumerate() {
             out.copy_from_slice(&self.row.weight.bias);
             for row in self.row.kernel_rows() {
-                add_position(self.row, row, x, 0, out);
+                add_position(self.row, row, x, out);
             }
         }
         finish(simd, self.out, self.residual, self.limits);
     }
 }
 
-/// Adds what one row of the kernel reads at position `x` for the channels from `first` on.
+/// Adds what one row of the kernel reads at position `x`.
 #[inline(always)]
-fn add_position(row: Row<'_>, (ky, y): (usize, usize), x: usize, first: usize, out: &mut [f32]) {
+fn add_position(row: Row<'_>, (ky, y): (usize, usize), x: usize, out: &mut [f32]) {
     let w = row.conv.window;
     for kx in 0..w.kernel[1] {
-        let pixel = &row.pixel(y, x * w.stride[1] + kx * w.dilation[1])[first..];
-        for (sum, (x, w)) in out[first..].iter_mut().zip(pixel.iter().zip(&row.tap(ky, kx)[first..])) {
+        let pixel = row.pixel(y, x * w.stride[1] + kx * w.dilation[1]);
+        for (sum, (x, w)) in out.iter_mut().zip(pixel.iter().zip(row.tap(ky, kx))) {
             *sum = x.mul_add(*w, *sum);
         }
     }
