@@ -3,7 +3,7 @@ use super::history::StepId;
 use super::selection::SelectMode;
 use super::settings::{CountScale, ThemeChoice};
 use crate::model::Sizes;
-use crate::prune::{Criterion, Cut, Granularity};
+use crate::prune::{Criterion, Cut, Granularity, Limits, Scoring};
 use crate::stats::HistogramScale;
 use std::path::PathBuf;
 
@@ -38,6 +38,25 @@ pub enum Tab {
     Data,
     /// What the opened file is.
     Model,
+}
+
+/// What the left column lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Listing {
+    /// Layers, pruned by single weights and other pieces of their own.
+    #[default]
+    Layers,
+    /// Groups of channels that go together, and residual blocks.
+    Groups,
+}
+
+/// Groups that an edit applies to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupTarget {
+    /// One group, by index.
+    One(usize),
+    /// All groups that are not locked and of whose kind the one in focus is.
+    Alike,
 }
 
 /// Parts of the window that are laid over it.
@@ -159,6 +178,52 @@ pub enum Command {
     ResetSelected,
     /// Make everything dense again.
     ResetAll,
+    /// List layers or groups.
+    ShowListing(Listing),
+    /// Show a group.
+    SelectGroup(usize),
+    /// Draw the line through the scores of groups somewhere else.
+    SetGroupCut {
+        /// Where.
+        target: GroupTarget,
+        /// The line.
+        cut: Cut,
+        /// Whether it is still moving.
+        phase: EditPhase,
+    },
+    /// Remove the same share over all groups of a kind together, by one ranking of normalised scores.
+    CutGroupsGlobally {
+        /// Share to remove.
+        sparsity: f64,
+    },
+    /// Rank the units of groups by another norm.
+    SetGroupCriterion {
+        /// Where.
+        target: GroupTarget,
+        /// The ranking.
+        criterion: Criterion,
+    },
+    /// Keep or drop one unit by hand; again to leave it to its score.
+    ToggleUnit {
+        /// Index of the group.
+        group: usize,
+        /// Place of the unit in the group.
+        unit: usize,
+    },
+    /// Leave every unit of a group to its score again.
+    ForgetHand(usize),
+    /// Lock a group, or unlock it.
+    ToggleGroupLock(usize),
+    /// Make groups dense again.
+    ResetGroups(GroupTarget),
+    /// Leave a residual block out, or take it back in.
+    ToggleBlock(String),
+    /// How the scores of a group's layers are combined and compared.
+    SetScoring(Scoring),
+    /// What groups keep at least.
+    SetLimits(Limits),
+    /// Remove units for good in what is exported and measured, or only set them to zero.
+    SetShrink(bool),
     /// Stop what runs in the background.
     CancelJobs,
     /// Measure accuracy and latency afresh.

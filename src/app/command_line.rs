@@ -1,6 +1,8 @@
+use super::project::Opened;
 use crate::formats::extension_in_kind;
 use crate::model::Layer;
-use crate::prune::{Criterion, Cut, Granularity, LayerPlan, Plan};
+use crate::prune::{Criterion, Cut, Granularity, LayerPlan, Limits, Plan, Scoring};
+use crate::structure::{Group, UnitKind};
 use std::path::Path;
 
 /// The command that does the same without a window.
@@ -24,53 +26,132 @@ impl CommandLine {
     }
 }
 
-/// One call with flags where every changed layer has the same decision; otherwise a call with the plan
-/// saved in `plan_file`, as seen from the folder `here`. None if the plan removes nothing.
+/// One call with flags where these say the same; otherwise a call with the plan saved in `plan_file`, as seen from
+/// the folder `here`. None if the plan removes nothing.
 pub fn command_line(
     (model, here): (&Path, &Path),
-    layers: &[Layer],
+    opened: &Opened,
     plan: &Plan,
     plan_file: Option<&Path>,
 ) -> Option<CommandLine> {
+    line((model, here), (&opened.layers, opened.groups()), plan, plan_file)
+}
+
+fn line(
+    (model, here): (&Path, &Path),
+    (layers, groups): (&[Layer], &[Group]),
+    plan: &Plan,
+    plan_file: Option<&Path>,
+) -> Option<CommandLine> {
+    if plan.is_dense() && !plan.shrink {
+        return None;
+    }
     let from_here = |path: &Path| path.strip_prefix(here).unwrap_or(path).to_string_lossy().into_owned();
+    let model_text = quoted(&from_here(model));
+    let output = quoted(&format!("{}-pruned.{}", stem(model), extension_in_kind(model)));
+    let flags = if plan.is_structural() { group_flags(groups, plan) } else { layer_flags(layers, plan) };
+    let Some(mut words) = flags else {
+        let plan_text = plan_file.map_or_else(|| format!("{}.plan.json", stem(model)), from_here);
+        let text = format!("secateur prune {model_text} --plan {} -o {output}", quoted(&plan_text));
+        return Some(CommandLine { text, needs_plan_file: plan_file.is_none() });
+    };
+    words.insert(0, format!("secateur prune {model_text}"));
+    if plan.shrink {
+        words.push("--shrink".to_owned());
+    }
+    words.push(format!("-o {output}"));
+    Some(CommandLine { text: words.join(" "), needs_plan_file: false })
+}
+
+/// Flags where every changed layer has the same decision.
+fn layer_flags(layers: &[Layer], plan: &Plan) -> Option<Vec<String>> {
     let changed: Vec<(&Layer, LayerPlan)> = layers
         .iter()
         .map(|layer| (layer, plan.layer(&layer.name)))
         .filter(|(_, decision)| !decision.is_dense())
         .collect();
-    let (_, first) = changed.first()?;
-    let model_text = quoted(&from_here(model));
-    let output = quoted(&format!("{}-pruned.{}", stem(model), extension_in_kind(model)));
+    let Some((_, first)) = changed.first() else { return Some(Vec::new()) };
     let same = |d: &LayerPlan| (d.granularity, d.criterion, d.cut) == (first.granularity, first.criterion, first.cut);
-    if !changed.iter().all(|(_, d)| same(d)) {
-        let plan_text = plan_file.map_or_else(|| format!("{}.plan.json", stem(model)), from_here);
-        let text = format!("secateur prune {model_text} --plan {} -o {output}", quoted(&plan_text));
-        return Some(CommandLine { text, needs_plan_file: plan_file.is_none() });
+    // With `--shrink`, channels are those of groups.
+    let other_meaning = plan.shrink && first.granularity == Granularity::Channel;
+    if other_meaning || plan.permute || !changed.iter().all(|(_, d)| same(d)) {
+        return None;
     }
-    let mut words = vec![format!("secateur prune {model_text}")];
+    let mut words = Vec::new();
     let prunable = layers.iter().filter(|l| l.prunability.is_prunable()).count();
     if changed.len() < prunable {
         words.extend(changed.iter().map(|(layer, _)| format!("--include {}", quoted(&escaped(&layer.name)))));
     }
     if first.granularity != Granularity::Element {
         words.push(format!("--granularity {}", first.granularity));
-        match first.criterion {
-            Criterion::L1 => words.push("--criterion l1".to_owned()),
-            Criterion::L2 => {}
-            Criterion::Linf => words.push("--criterion linf".to_owned()),
-        }
     }
-    words.push(match first.cut {
-        _ if first.granularity.is_pattern() => String::new(),
-        Cut::None => return None,
-        Cut::Threshold(t) => format!("--threshold {t}"),
-        Cut::Sigma(s) => format!("--sigma {s}"),
-        Cut::Sparsity(p) => format!("--sparsity {p}"),
-        Cut::Keep(k) => format!("--keep {k}"),
-    });
-    words.retain(|word| !word.is_empty());
-    words.push(format!("-o {output}"));
-    Some(CommandLine { text: words.join(" "), needs_plan_file: false })
+    if !first.granularity.by_weight() {
+        words.extend(criterion_word(first.criterion));
+    }
+    if !first.granularity.is_pattern() {
+        words.extend(cut_word(first.cut));
+    }
+    Some(words)
+}
+
+/// Flags where all groups of channels, or all of heads, have the same decision and nothing else has one.
+fn group_flags(groups: &[Group], plan: &Plan) -> Option<Vec<String>> {
+    let first = plan.groups.values().find(|group| !group.is_dense())?;
+    let decided = |group: &&Group| !plan.group(&group.name).is_dense();
+    let kind = groups.iter().find(decided)?.kind;
+    let (word, kinds): (_, &[UnitKind]) = match kind {
+        UnitKind::Channel | UnitKind::Hidden | UnitKind::Width if plan.shrink => {
+            ("channel", &[UnitKind::Channel, UnitKind::Hidden, UnitKind::Width])
+        }
+        UnitKind::Head => ("head", &[UnitKind::Head]),
+        UnitKind::HeadDimension => ("head-dimension", &[UnitKind::HeadDimension]),
+        _ => return None,
+    };
+    let as_flags = |group: &Group| {
+        let decision = plan.group(&group.name);
+        let same = (decision.criterion, decision.cut) == (first.criterion, first.cut);
+        let by_hand = !decision.keep.is_empty() || !decision.drop.is_empty();
+        if kinds.contains(&group.kind) { same && !by_hand } else { decision.is_dense() }
+    };
+    if !plan.blocks.is_empty() || plan.layers.values().any(|l| !l.is_dense()) || !groups.iter().all(as_flags) {
+        return None;
+    }
+    let mut words = vec![format!("--granularity {word}")];
+    words.extend(criterion_word(first.criterion));
+    words.extend(cut_word(first.cut));
+    let (limits, fresh) = (&plan.limits, Limits::default());
+    let mut flag = |differs: bool, text: String| words.extend(differs.then_some(text));
+    flag(limits.round_to != fresh.round_to, format!("--round-to {}", limits.round_to));
+    flag(limits.rounding != fresh.rounding, "--round up".to_owned());
+    flag(limits.min_channels != fresh.min_channels, format!("--min-channels {}", limits.min_channels));
+    flag(limits.max_ratio != fresh.max_ratio, format!("--max-ratio {}", limits.max_ratio));
+    let (scoring, fresh) = (plan.scoring, Scoring::default());
+    let name = |value: serde_json::Result<serde_json::Value>| {
+        value.ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    let reduction = name(serde_json::to_value(scoring.reduction));
+    flag(scoring.reduction != fresh.reduction, format!("--reduction {reduction}"));
+    let normalization = name(serde_json::to_value(scoring.normalization));
+    flag(scoring.normalization != fresh.normalization, format!("--normalize {normalization}"));
+    Some(words)
+}
+
+fn criterion_word(criterion: Criterion) -> Option<String> {
+    match criterion {
+        Criterion::L1 => Some("--criterion l1".to_owned()),
+        Criterion::L2 => None,
+        Criterion::Linf => Some("--criterion linf".to_owned()),
+    }
+}
+
+fn cut_word(cut: Cut) -> Option<String> {
+    match cut {
+        Cut::None => None,
+        Cut::Threshold(t) => Some(format!("--threshold {t}")),
+        Cut::Sigma(s) => Some(format!("--sigma {s}")),
+        Cut::Sparsity(p) => Some(format!("--sparsity {p}")),
+        Cut::Keep(k) => Some(format!("--keep {k}")),
+    }
 }
 
 fn stem(model: &Path) -> String {
@@ -102,6 +183,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::{LayerKind, Prunability};
+    use crate::prune::GroupPlan;
 
     fn layer(name: &str) -> Layer {
         Layer {
@@ -122,8 +204,38 @@ mod tests {
         for (name, decision) in decisions {
             plan.set(name, decision.clone());
         }
+        line_of(&plan, saved)
+    }
+
+    fn line_of(plan: &Plan, saved: Option<&str>) -> Option<CommandLine> {
         let paths = (Path::new("/home/nets/le net.safetensors"), Path::new("/home"));
-        command_line(paths, &[layer("a"), layer("b[0]")], &plan, saved.map(Path::new))
+        let group = |name: &str, kind| Group {
+            name: name.into(),
+            kind,
+            layers: vec![0],
+            units: Vec::new(),
+            blocks: Vec::new(),
+        };
+        let groups = [group("a", UnitKind::Channel), group("h heads", UnitKind::Head)];
+        super::line(paths, (&[layer("a"), layer("b[0]")], &groups), plan, saved.map(Path::new))
+    }
+
+    #[test]
+    fn one_decision_for_all_groups_of_a_kind_needs_no_plan_file() {
+        let mut plan = Plan { shrink: true, ..Plan::dense() };
+        let half = GroupPlan { cut: Cut::Sparsity(0.5), ..GroupPlan::default() };
+        plan.set_group("a", half.clone());
+        plan.limits.round_to = 8;
+        let text = line_of(&plan, None).unwrap().text;
+        assert!(text.contains("--granularity channel --sparsity 0.5 --round-to 8 --shrink -o"), "{text}");
+        plan.set_group("h heads", half.clone());
+        assert!(line_of(&plan, None).unwrap().needs_plan_file, "channels and heads at once");
+        plan.set_group("a", GroupPlan::default());
+        plan.shrink = false;
+        let text = line_of(&plan, None).unwrap().text;
+        assert!(text.contains("--granularity head --sparsity 0.5 --round-to 8 -o"), "{text}");
+        plan.set_group("h heads", GroupPlan { drop: [3].into(), ..half });
+        assert!(line_of(&plan, None).unwrap().needs_plan_file, "one was dropped by hand");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use super::command::{Command, Overlay, PathPurpose};
+use super::command::{Command, Listing, Overlay, PathPurpose};
 use super::messages::Severity;
 use super::selection::SelectMode;
 use super::session::{Effect, Session};
@@ -27,7 +27,10 @@ impl Session {
             Command::GoTo(step) => self.move_in_history(|h| h.go_to(step)),
             Command::CopyCommandLine => self.copy_command_line(),
 
-            Command::Select { layer, mode } => self.selection.click(layer, mode, &self.view.rows),
+            Command::Select { layer, mode } => {
+                self.view.listing = Listing::Layers;
+                self.selection.click(layer, mode, &self.view.rows);
+            }
             Command::SelectAll => self.selection.set(self.view.rows.iter().copied()),
             Command::FocusNext => self.move_focus(1),
             Command::FocusPrevious => self.move_focus(-1),
@@ -40,6 +43,19 @@ impl Session {
             Command::ToggleLock => self.toggle_lock(),
             Command::ResetSelected => self.reset_selected(),
             Command::ResetAll => self.commit("Everything dense", Plan::dense()),
+            Command::ShowListing(listing) => self.show_listing(listing),
+            Command::SelectGroup(group) => self.select_group(group),
+            Command::SetGroupCut { target, cut, phase } => self.set_group_cut(target, cut, phase),
+            Command::CutGroupsGlobally { sparsity } => self.cut_groups_globally(sparsity),
+            Command::SetGroupCriterion { target, criterion } => self.set_group_criterion(target, criterion),
+            Command::ToggleUnit { group, unit } => self.toggle_unit(group, unit),
+            Command::ForgetHand(group) => self.forget_hand(group),
+            Command::ToggleGroupLock(group) => self.toggle_group_lock(group),
+            Command::ResetGroups(target) => self.reset_groups(target),
+            Command::ToggleBlock(name) => self.toggle_block(name),
+            Command::SetScoring(scoring) => self.set_scoring(scoring),
+            Command::SetLimits(limits) => self.set_limits(limits),
+            Command::SetShrink(shrink) => self.set_shrink(shrink),
             Command::CancelJobs => self.slots.cancel(),
             Command::MeasureAgain => self.measure_again(),
             Command::SetSizes(sizes) => self.start_checking_sizes(sizes),
@@ -138,18 +154,19 @@ impl Session {
     /// Makes a loaded plan the current one, if it fits the model.
     pub(super) fn take_in_plan(&mut self, plan: &Plan, path: &Path) {
         let Some(project) = &self.project else { return };
-        let unknown: Vec<&str> = plan
-            .layers
-            .keys()
-            .filter(|name| project.layers().iter().all(|l| l.name != **name))
-            .map(String::as_str)
-            .collect();
+        let layers = plan.layers.keys().filter(|name| project.layers().iter().all(|l| l.name != **name));
+        let groups = plan.groups.keys().filter(|name| project.opened.group_named(name).is_none());
+        let blocks = plan.blocks.iter().filter(|name| project.opened.blocks.iter().all(|b| b.name != **name));
+        let unknown: Vec<&str> = layers.chain(groups).chain(blocks).map(String::as_str).collect();
         if unknown.is_empty() {
             self.commit("Plan loaded", plan.clone());
             self.plan_file = Some((path.to_owned(), plan.clone()));
         } else {
-            let text =
-                format!("The plan names layers that this model lacks ({}): {}", unknown.join(", "), path.display());
+            let text = format!(
+                "The plan names layers or groups that this model lacks ({}): {}",
+                unknown.join(", "),
+                path.display()
+            );
             self.messages.say(Severity::Error, text);
         }
     }

@@ -193,7 +193,7 @@ fn kinds(project: &Project, targets: &[usize]) -> Vec<(Granularity, Criterion)> 
     kinds
 }
 
-fn describe(cut: Cut) -> String {
+pub(super) fn describe(cut: Cut) -> String {
     match cut {
         Cut::None => "dense".to_owned(),
         Cut::Threshold(t) => format!("< {}", figures::magnitude(t)),

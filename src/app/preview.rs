@@ -1,3 +1,4 @@
+use super::group_preview::{GroupPreview, GroupPreviews};
 use super::project::Opened;
 use crate::model::Layer;
 use crate::prune::{self, Cut, LayerPlan, Plan};
@@ -8,7 +9,9 @@ use crate::stats::LayerStatistics;
 pub struct LayerPreview {
     /// Weights in the layer.
     pub weights: usize,
-    /// Weights that are zero afterwards, those that were zero before included.
+    /// Weights that are gone afterwards, because channels that they compute or read were removed for good.
+    pub gone: usize,
+    /// Of the others, weights that are zero afterwards, those that were zero before included.
     pub zeros: usize,
     /// Pieces that are ranked: weights or channels.
     pub pieces: usize,
@@ -21,9 +24,14 @@ pub struct LayerPreview {
 }
 
 impl LayerPreview {
-    /// Share of weights that are zero, in 0..=1.
+    /// Share of weights that are zero or gone, in 0..=1.
     pub fn sparsity(&self) -> f64 {
-        if self.weights == 0 { 0.0 } else { self.zeros as f64 / self.weights as f64 }
+        if self.weights == 0 { 0.0 } else { (self.gone + self.zeros) as f64 / self.weights as f64 }
+    }
+
+    /// Weights that stay and are not zero.
+    pub const fn left(&self) -> usize {
+        self.weights - self.gone - self.zeros
     }
 
     /// Pieces that go.
@@ -35,23 +43,31 @@ impl LayerPreview {
 /// What the plan on screen does to every layer; only layers whose decision changed are worked out again.
 #[derive(Debug, Default)]
 pub struct Preview {
-    layers: Vec<(LayerPlan, LayerPreview)>,
+    /// What each layer's own decision does, and that with groups and blocks.
+    layers: Vec<(LayerPlan, LayerPreview, LayerPreview)>,
+    groups: GroupPreviews,
+    shrink: bool,
 }
 
 impl Preview {
     /// Figures of a layer, by index.
     pub fn layer(&self, index: usize) -> &LayerPreview {
-        &self.layers[index].1
+        &self.layers[index].2
+    }
+
+    /// Figures of a group, by index.
+    pub fn group(&self, index: usize) -> Option<&GroupPreview> {
+        self.groups.get(index)
     }
 
     /// Figures of all layers, in model order.
     pub fn layers(&self) -> impl Iterator<Item = &LayerPreview> {
-        self.layers.iter().map(|(_, preview)| preview)
+        self.layers.iter().map(|(_, _, preview)| preview)
     }
 
     /// Weights of all layers that are not zero.
     pub fn kept_weights(&self) -> usize {
-        self.layers().map(|l| l.weights - l.zeros).sum()
+        self.layers().map(LayerPreview::left).sum()
     }
 
     /// Weights of all layers.
@@ -61,7 +77,8 @@ impl Preview {
 
     /// The first decision that cannot be carried out.
     pub fn problem(&self) -> Option<&str> {
-        self.layers().find_map(|l| l.problem.as_deref())
+        let of_group = || (0..).map_while(|i| self.groups.get(i)).find_map(|g| g.problem.as_deref());
+        self.layers().find_map(|l| l.problem.as_deref()).or_else(of_group).or(self.groups.problem.as_deref())
     }
 
     pub(super) fn update(&mut self, opened: &Opened, plan: &Plan) {
@@ -70,13 +87,51 @@ impl Preview {
             let decision = plan.layer(&layer.name);
             if fresh {
                 let preview = preview_layer(opened, layer, &decision);
-                self.layers.push((decision, preview));
+                self.layers.push((decision, preview.clone(), preview));
             } else if self.layers[index].0 != decision {
                 let preview = preview_layer(opened, layer, &decision);
-                self.layers[index] = (decision, preview);
+                self.layers[index] = (decision, preview.clone(), preview);
+            }
+        }
+        let changed = self.groups.update(opened, plan) || self.shrink != plan.shrink;
+        self.shrink = plan.shrink;
+        for (index, layer) in opened.layers.iter().enumerate() {
+            let (_, own, shown) = &mut self.layers[index];
+            if changed || shown.weights == 0 || own != shown {
+                *shown = with_groups(opened, (index, layer), own, &self.groups, plan.shrink);
             }
         }
     }
+}
+
+/// What groups and blocks do to a layer beside its own decision. Where both set weights to zero or some were
+/// before, those that coincide are estimated; what is stored is counted once the plan settles.
+fn with_groups(
+    opened: &Opened,
+    (index, layer): (usize, &Layer),
+    own: &LayerPreview,
+    groups: &GroupPreviews,
+    shrink: bool,
+) -> LayerPreview {
+    let mut preview = own.clone();
+    let share = if own.weights == 0 { 0.0 } else { own.zeros as f64 / own.weights as f64 };
+    let estimate = |weights: usize| (weights as f64 * share).round() as usize;
+    if shrink {
+        if let Some(&stored) = groups.stored.get(&index) {
+            (preview.gone, preview.zeros) = (own.weights - stored, estimate(stored));
+        }
+    } else if let Some(removed) = groups.removed.get(&index) {
+        let of_channel = own.weights / layer.channel_count().max(1);
+        let zeros = opened.statistics.get(&layer.name).map(|s| &s.channels.zeros);
+        let before = |&channel: &usize| zeros.and_then(|z| z.get(channel)).copied().unwrap_or(0);
+        let fresh = if own.line.is_some() {
+            removed.len() * of_channel - estimate(removed.len() * of_channel)
+        } else {
+            removed.iter().map(|channel| of_channel - before(channel).min(of_channel)).sum()
+        };
+        preview.zeros = (own.zeros + fresh).min(own.weights);
+    }
+    preview
 }
 
 fn preview_layer(opened: &Opened, layer: &Layer, decision: &LayerPlan) -> LayerPreview {
@@ -86,7 +141,7 @@ fn preview_layer(opened: &Opened, layer: &Layer, decision: &LayerPlan) -> LayerP
     };
     let pieces = if decision.granularity.by_output() { layer.channel_count() } else { weights };
     let zeros = statistics.distribution.zeros();
-    let dense = LayerPreview { weights, zeros, pieces, kept: pieces, line: None, problem: None };
+    let dense = LayerPreview { weights, gone: 0, zeros, pieces, kept: pieces, line: None, problem: None };
     if decision.is_dense() {
         return dense;
     }

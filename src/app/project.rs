@@ -6,7 +6,7 @@ use crate::formats::{self, FormatError};
 use crate::model::{Layer, Model, OpenSize, Prunability, Sizes, layer_macs, layers_of, open_sizes};
 use crate::prune::{Plan, Subject};
 use crate::stats::{HistogramScale, LayerStatistics, Statistics};
-use crate::structure::Structure;
+use crate::structure::{Block, Group, Structure};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub struct Opened {
     pub gives_scores: bool,
     /// Which channels go together, or one sentence on why that is not known.
     pub structure: Result<Arc<Structure>, String>,
+    /// Residual blocks that could be left out, or why not.
+    pub blocks: Arc<[Block]>,
     /// The model ready to run, or one sentence on why it cannot.
     pub engine: Result<Arc<Engine>, String>,
 }
@@ -103,6 +105,7 @@ impl Opened {
         let macs = layers.iter().map(|l| layer_macs(&model, l)).collect();
         let engine = ready(&model).map(Arc::new);
         let structure = Structure::of(&model).map(Arc::new).map_err(|e| e.to_string());
+        let blocks = structure.as_ref().map(|s| s.blocks(&model)).unwrap_or_default().into();
         let (open_sizes, gives_scores) = (open_sizes(&model).into(), gives_scores(&model));
         Some(Self {
             model: Arc::new(model),
@@ -113,6 +116,7 @@ impl Opened {
             open_sizes,
             gives_scores,
             structure,
+            blocks,
             engine,
         })
     }
@@ -125,6 +129,16 @@ impl Opened {
             statistics: &self.statistics,
             structure: self.structure.as_deref().ok(),
         }
+    }
+
+    /// Groups of channels that go together.
+    pub fn groups(&self) -> &[Group] {
+        self.structure.as_ref().map_or(&[], |structure| structure.groups())
+    }
+
+    /// Index of the group of a name.
+    pub fn group_named(&self, name: &str) -> Option<usize> {
+        self.structure.as_ref().ok()?.group_named(name)
     }
 
     /// What is proposed for every extent that the file leaves open.

@@ -1,6 +1,6 @@
+use super::stored::Stored;
 use crate::eval::{Agreement, Evaluation};
 use crate::exec::latency::Comparison;
-use crate::export::Sizes;
 
 /// A figure that is being measured: the last value stays on screen until the next one is there.
 #[derive(Clone, Debug)]
@@ -67,8 +67,8 @@ pub struct Scoreboard {
     pub fidelity: Measured<Fidelity>,
     /// Latency of both, interleaved.
     pub latency: Measured<Comparison>,
-    /// Stored sizes of the plan on screen.
-    pub sizes: Measured<Sizes>,
+    /// What an export of the plan on screen would hold.
+    pub stored: Measured<Stored>,
     /// Why accuracy cannot be measured.
     pub unavailable: Option<String>,
 }
@@ -96,7 +96,7 @@ impl Scoreboard {
         self.pruned.outdate();
         self.fidelity.outdate();
         self.latency.outdate();
-        self.sizes.outdate();
+        self.stored.outdate();
     }
 }
 

@@ -1,4 +1,4 @@
-use super::command::{Command, Overlay, PathPurpose, Tab};
+use super::command::{Command, Listing, Overlay, PathPurpose, Tab};
 use super::command_line::CommandLine;
 use super::excerpt::Excerpt;
 use super::filter::{Filter, SortKey, arrange};
@@ -22,6 +22,10 @@ use std::sync::Arc;
 /// What is shown, as opposed to what is decided.
 #[derive(Clone, Debug, Default)]
 pub struct View {
+    /// What the left column lists.
+    pub listing: Listing,
+    /// Group that the views show while groups are listed.
+    pub group: Option<usize>,
     /// View of the middle column.
     pub tab: Tab,
     /// Text of the layer filter.
@@ -185,7 +189,7 @@ impl Session {
         let project = self.project()?;
         let path = project.opened.model.origin.path.as_deref().unwrap_or_else(|| Path::new("model.safetensors"));
         let saved = self.plan_file.as_ref().filter(|(_, plan)| plan == project.plan()).map(|(path, _)| path.as_path());
-        let line = super::command_line((path, &self.here), project.layers(), project.plan(), saved)?;
+        let line = super::command_line((path, &self.here), &project.opened, project.plan(), saved)?;
         let proposed = project.opened.proposed_sizes();
         let chosen =
             project.sizes.iter().flat_map(Sizes::iter).filter(|(name, size)| proposed.get(name) != Some(*size));
@@ -301,6 +305,7 @@ impl Session {
         self.selection = Selection::default();
         self.selection.set(first);
         self.view.filter.clear();
+        (self.view.listing, self.view.group) = (Listing::Layers, None);
         self.view.sizes_problem = None;
         self.plan_file = None;
         (self.picture, self.picture_asked) = (None, None);

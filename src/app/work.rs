@@ -5,13 +5,14 @@ use super::project::{Opened, Project};
 use super::scoreboard::Fidelity;
 use super::session::Session;
 use super::snapshot::Snapshot;
+use super::stored::Stored;
 use super::weight_picture::{Asked, WeightPicture};
 use super::{figures, samples};
 use crate::data::{DataError, Dataset, Feed, Split};
 use crate::eval::{self, Agreement, EvalError, EvalOptions, Evaluation, Probe};
 use crate::exec::latency::{self, Comparison, Repeats};
-use crate::exec::{Bound, ExampleInputs};
-use crate::export::{self, ExportReport, Sizes};
+use crate::exec::{Bound, ExampleInputs, Program};
+use crate::export::{self, ExportReport};
 use crate::jobs::{JobContext, Slot, Wake};
 use crate::model::{Model, Sizes as InputSizes, layer_macs};
 use crate::prune::{self, Plan, PruneError};
@@ -38,9 +39,9 @@ pub(super) enum Report {
         settled: bool,
         fidelity: Option<Fidelity>,
     },
-    Sizes {
+    Stored {
         ticket: u64,
-        sizes: Sizes,
+        stored: Stored,
     },
     Latency {
         ticket: u64,
@@ -334,10 +335,12 @@ impl Session {
             return;
         }
         let (opened, plan, ticket) = (project.opened.clone(), project.plan().clone(), self.ticket);
+        let sizes = self.input_sizes().unwrap_or_default();
         self.slots.sizes.submit("Measuring stored sizes", move |job| {
-            let Ok(pruned) = pruned(&opened, &plan) else { return };
-            if let Ok(sizes) = export::measure_sizes(&pruned, &mut || job.superseded()) {
-                job.send(Report::Sizes { ticket, sizes });
+            let Ok(pruned) = Pruned::of(&opened, &plan) else { return };
+            let what = (&pruned.model, pruned.dead, pruned.shrunk);
+            if let Ok(stored) = Stored::of(&opened, what, &sizes, &mut || job.superseded()) {
+                job.send(Report::Stored { ticket, stored });
             }
         });
     }
@@ -349,7 +352,7 @@ impl Session {
         let (engine, opened, plan) = (Arc::clone(engine), project.opened.clone(), project.plan().clone());
         let ticket = self.ticket;
         self.slots.latency.submit("Measuring latency", move |job| {
-            let Ok(bound) = bind(&opened, &plan, &engine.dense) else { return };
+            let Ok(bound) = bind_smaller(&opened, &plan, &engine.dense) else { return };
             match compare_latency((&opened.model, &sizes), [&engine.dense, &bound], &|| job.superseded()) {
                 Ok(Some(comparison)) => job.send(Report::Latency { ticket, comparison }),
                 Ok(None) => {}
@@ -404,8 +407,12 @@ impl Session {
                     self.save_settings();
                 }
                 self.data = Some(*data);
-                self.scoreboard =
-                    super::Scoreboard { unavailable: self.scoreboard.unavailable.take(), ..Default::default() };
+                // What is stored does not depend on data.
+                self.scoreboard = super::Scoreboard {
+                    unavailable: self.scoreboard.unavailable.take(),
+                    stored: std::mem::take(&mut self.scoreboard.stored),
+                    ..Default::default()
+                };
                 self.start_measuring_all();
             }
             // What is left of another model or other data says nothing of these.
@@ -429,9 +436,9 @@ impl Session {
                     self.start_measuring_latency();
                 }
             }
-            Report::Sizes { ticket, sizes } => {
+            Report::Stored { ticket, stored } => {
                 if ticket == self.ticket {
-                    self.scoreboard.sizes.set(sizes);
+                    self.scoreboard.stored.set(stored);
                 }
             }
             Report::Latency { ticket, comparison } => {
@@ -579,11 +586,35 @@ fn bind(opened: &Opened, plan: &Plan, dense: &Bound) -> Result<Bound, String> {
     dense.rebind(&masked).map_err(|e| e.to_string())
 }
 
+/// What an export would write, bound for running.
+fn bind_smaller(opened: &Opened, plan: &Plan, dense: &Bound) -> Result<Bound, String> {
+    if !plan.shrink {
+        return bind(opened, plan, dense);
+    }
+    let pruned = Pruned::of(opened, plan).map_err(|e| e.to_string())?;
+    if !pruned.shrunk {
+        return dense.rebind(&pruned.model).map_err(|e| e.to_string());
+    }
+    let program = Program::compile(&pruned.model).map_err(|e| e.to_string())?;
+    program.bind(&pruned.model).map_err(|e| e.to_string())
+}
+
 /// What an export would write.
-fn pruned(opened: &Opened, plan: &Plan) -> Result<Model, PruneError> {
-    let subject = opened.subject();
-    let mask = subject.resolve(plan)?;
-    if plan.shrink && !mask.removal.is_empty() { Ok(subject.shrunk(&mask)?.model) } else { subject.masked(&mask) }
+struct Pruned {
+    model: Model,
+    dead: usize,
+    shrunk: bool,
+}
+
+impl Pruned {
+    fn of(opened: &Opened, plan: &Plan) -> Result<Self, PruneError> {
+        let subject = opened.subject();
+        let mask = subject.resolve(plan)?;
+        let shrunk = plan.shrink && !mask.removal.is_empty();
+        let mut model = if shrunk { subject.shrunk(&mask)?.model } else { subject.masked(&mask)? };
+        model.origin = opened.model.origin.clone();
+        Ok(Self { model, dead: mask.dead.len(), shrunk })
+    }
 }
 
 /// Shows how far a job has come; breaks if it should stop.

@@ -25,6 +25,11 @@ pub struct GroupMask {
 }
 
 impl GroupMask {
+    /// Whether the unit at a place goes.
+    pub fn is_removed(&self, unit: usize) -> bool {
+        self.removed.binary_search(&unit).is_ok()
+    }
+
     /// Units that stay.
     pub fn kept(&self) -> usize {
         self.units - self.removed.len()

@@ -24,6 +24,7 @@ impl Limits {
         let (below, above) = (wanted / step * step, wanted.next_multiple_of(step));
         let rounded = match self.rounding {
             Rounding::Nearest if wanted - below < above - wanted => below,
+            _ if above > total && most == total && self.rounding == Rounding::Up => total,
             _ => above,
         };
         [rounded, above, below]

@@ -231,7 +231,7 @@ fn file(scene: &Scene<'_>) -> Figure {
     let Some(project) = scene.session.project() else { return empty("Size") };
     let dense = project.opened.model.tensor_bytes() as f64;
     let board = scene.session.scoreboard();
-    let Some(sizes) = board.sizes.value() else { return empty("Size") };
+    let Some(sizes) = board.stored.value().map(|stored| &stored.sizes) else { return empty("Size") };
     let (label, best) =
         if sizes.best < sizes.dense { ("Size, stored sparse", sizes.best) } else { ("Size", sizes.dense) };
     Figure {
@@ -249,7 +249,7 @@ fn file(scene: &Scene<'_>) -> Figure {
             figures::bytes(sizes.best as f64),
             figures::bytes(sizes.zip as f64),
         ),
-        waiting: !board.sizes.is_fresh(),
+        waiting: !board.stored.is_fresh(),
     }
 }
 

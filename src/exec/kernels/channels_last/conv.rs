@@ -143,7 +143,9 @@ impl Convolution {
                 Order::Planes => {
                     for c in 0..channels {
                         let source = &x[(c * height + y) * width..][..right];
-                        target[c..].iter_mut().step_by(channels).zip(source).for_each(|(t, s)| *t = *s);
+                        // Windows may lie in the padding as a whole.
+                        let target = target.get_mut(c..).unwrap_or_default();
+                        target.iter_mut().step_by(channels).zip(source).for_each(|(t, s)| *t = *s);
                     }
                 }
             }

@@ -1,0 +1,120 @@
+use super::project::Opened;
+use crate::prune::{self, Criterion, GroupMask, GroupPlan, Limits, Plan, Scoring};
+use crate::structure::{Removal, Structure};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// What the plan does to one group.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GroupPreview {
+    /// Scores and what goes; none if that cannot be worked out.
+    pub mask: Option<GroupMask>,
+    /// Why the decision cannot be carried out.
+    pub problem: Option<String>,
+}
+
+/// What the plan on screen does to every group, and what that leaves of layers. Only groups whose decision
+/// changed are worked out again.
+#[derive(Debug, Default)]
+pub(super) struct GroupPreviews {
+    decided: Vec<(GroupPlan, Limits, GroupPreview)>,
+    scores: HashMap<(usize, Criterion, Scoring), Result<Arc<[f64]>, String>>,
+    blocks: BTreeSet<String>,
+    /// Why all groups together cannot be carried out.
+    pub problem: Option<String>,
+    /// By layer, channels that are zero or gone.
+    pub removed: HashMap<usize, BTreeSet<usize>>,
+    /// By layer, weights that stay if units are removed for good.
+    pub stored: HashMap<usize, usize>,
+}
+
+impl GroupPreviews {
+    pub fn get(&self, group: usize) -> Option<&GroupPreview> {
+        self.decided.get(group).map(|(_, _, preview)| preview)
+    }
+
+    /// Whether any layer may look different from before.
+    pub fn update(&mut self, opened: &Opened, plan: &Plan) -> bool {
+        let Ok(structure) = &opened.structure else { return false };
+        let fresh = self.decided.len() != structure.groups().len();
+        let mut changed = fresh || self.blocks != plan.blocks;
+        for (index, group) in structure.groups().iter().enumerate() {
+            let decision = plan.group(&group.name);
+            let key = (index, decision.criterion, plan.scoring);
+            if !fresh {
+                let (known, limits, preview) = &self.decided[index];
+                let same_scores = preview.mask.as_ref().zip(self.scores.get(&key)).is_some_and(|(mask, scores)| {
+                    scores.as_ref().is_ok_and(|scores| Arc::ptr_eq(scores, &mask.scores))
+                });
+                if *known == decision && *limits == plan.limits && same_scores {
+                    continue;
+                }
+            }
+            changed = true;
+            let preview = self.preview(opened, structure, key, &decision, plan);
+            if fresh {
+                self.decided.push((decision, plan.limits, preview));
+            } else {
+                self.decided[index] = (decision, plan.limits, preview);
+            }
+        }
+        if changed {
+            self.blocks.clone_from(&plan.blocks);
+            self.follow(opened, structure);
+        }
+        changed
+    }
+
+    fn preview(
+        &mut self,
+        opened: &Opened,
+        structure: &Structure,
+        (index, criterion, scoring): (usize, Criterion, Scoring),
+        decision: &GroupPlan,
+        plan: &Plan,
+    ) -> GroupPreview {
+        let scores = self.scores.entry((index, criterion, scoring)).or_insert_with(|| {
+            prune::unit_scores((&opened.model, structure), index, criterion, scoring, &opened.statistics)
+                .map(Arc::from)
+                .map_err(|e| e.to_string())
+        });
+        let mask = scores.clone().and_then(|scores| {
+            prune::decide(structure, index, decision, &plan.limits, scores).map_err(|e| e.to_string())
+        });
+        match mask {
+            Ok(mask) => GroupPreview { mask: Some(mask), problem: None },
+            Err(problem) => GroupPreview { mask: None, problem: Some(problem) },
+        }
+    }
+
+    /// What all decisions together leave of layers.
+    fn follow(&mut self, opened: &Opened, structure: &Structure) {
+        (self.problem, self.removed, self.stored) = (None, HashMap::new(), HashMap::new());
+        let mut removal = Removal::default();
+        for (group, (_, _, preview)) in structure.groups().iter().zip(&self.decided) {
+            let Some(mask) = &preview.mask else { continue };
+            removal.units.extend(mask.removed.iter().map(|&place| group.units[place]));
+        }
+        let removed = removal.units.iter().flat_map(|unit| &structure.units()[unit.0 as usize].channels);
+        for &(layer, channel) in removed {
+            self.removed.entry(layer).or_default().insert(channel);
+        }
+        if !removal.is_empty() {
+            self.problem = structure.check(&removal).err().map(|e| e.to_string());
+            let shapes = structure.shapes_after(&removal).unwrap_or_default();
+            for (index, layer) in opened.layers.iter().enumerate() {
+                if let Some(shape) = shapes.get(layer.weight.as_str()) {
+                    self.stored.insert(index, shape.iter().product());
+                }
+            }
+        }
+        for block in opened.blocks.iter().filter(|block| self.blocks.contains(&block.name)) {
+            for &layer in &block.layers {
+                self.stored.insert(layer, 0);
+            }
+            for &layer in &block.last {
+                self.removed.insert(layer, (0..opened.layers[layer].channel_count()).collect());
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+use super::project::Opened;
+use crate::export::{self, ExportError, Sizes, count_nonzeros};
+use crate::model::{Model, Sizes as InputSizes, layer_macs, layers_of};
+use std::sync::Arc;
+
+/// What an export of the plan on screen would hold, counted on the model that it would write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Bytes in several encodings.
+    pub sizes: Sizes,
+    /// Scalars of all tensors.
+    pub params: u64,
+    /// Of these, those that are not zero.
+    pub nonzeros: u64,
+    /// Multiply-accumulates for one example, where shapes are known.
+    pub macs: Option<u64>,
+    /// By layer of the opened model.
+    pub layers: Arc<[StoredLayer]>,
+    /// Units that go because all their weights are zero, beside those that groups remove.
+    pub dead: usize,
+    /// Whether tensors are smaller than in the opened model.
+    pub shrunk: bool,
+}
+
+/// What is left of a layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredLayer {
+    /// Shape of the weight; empty if the layer is gone.
+    pub shape: Vec<usize>,
+    /// Weights that are not zero.
+    pub nonzeros: usize,
+    /// Multiply-accumulates for one example, where shapes are known.
+    pub macs: Option<u64>,
+}
+
+impl Stored {
+    /// Counts and compresses `pruned`; slow, for a worker thread.
+    ///
+    /// # Errors
+    /// As [`export::measure_sizes`].
+    pub(super) fn of(
+        opened: &Opened,
+        (pruned, dead, shrunk): (&Model, usize, bool),
+        sizes: &InputSizes,
+        cancelled: &mut dyn FnMut() -> bool,
+    ) -> Result<Self, ExportError> {
+        let fixed = sizes.fix(pruned);
+        let shaped = fixed.as_ref().unwrap_or(pruned);
+        let left = layers_of(shaped);
+        let stored = |layer: &crate::model::Layer| {
+            let Some(now) = left.iter().find(|l| l.name == layer.name) else {
+                return StoredLayer { macs: Some(0), ..StoredLayer::default() };
+            };
+            StoredLayer {
+                shape: now.shape.clone(),
+                nonzeros: pruned.tensors.get(&now.weight).map_or(0, count_nonzeros),
+                macs: layer_macs(shaped, now),
+            }
+        };
+        let layers: Arc<[StoredLayer]> = opened.layers.iter().map(stored).collect();
+        Ok(Self {
+            params: pruned.parameter_count(),
+            nonzeros: pruned.tensors.values().map(|t| count_nonzeros(t) as u64).sum(),
+            macs: layers.iter().map(|layer| layer.macs).sum(),
+            layers,
+            dead,
+            shrunk,
+            sizes: export::measure_sizes(pruned, cancelled)?,
+        })
+    }
+}
