@@ -295,6 +295,8 @@ fn wrong_usage_is_exit_code_two() {
         "prune m -o o --sparsity 0.5 --keep 3",
         "prune m -o o --sparsity many",
         "prune m -o o --keep 1 --granularity pixels",
+        "prune m -o o --keep 1 --granularity 2:4",
+        "prune m -o o --shrink --max-ratio 1.5",
         "train alexnet --data d -o o",
         "inspect m --threads 0",
         "--no-such-flag",
@@ -309,13 +311,41 @@ fn wrong_usage_is_exit_code_two() {
 }
 
 #[test]
+fn shrinking_removes_channels_and_reports_size_and_time() {
+    let bench = Bench::new(Architecture::ResNet8);
+    let out = bench.path("small.safetensors");
+    let saved = bench.path("plan.toml");
+    let line = format!(
+        "prune {} -o {} --granularity channel --sparsity 0.5 --shrink --round-to 4 --save-plan {}",
+        bench.model.display(),
+        out.display(),
+        saved.display()
+    );
+    let report = json(&line);
+    let small = formats::open(&out).unwrap();
+    assert_eq!(report["params"], small.parameter_count());
+    assert!(report["macs"].as_u64() < report["macs_before"].as_u64());
+    assert!(report["equal"]["max_rel_diff"].as_f64().unwrap() <= 1e-4);
+    let latency = &report["latency"];
+    assert!(latency["median_ms"].as_f64().unwrap() > 0.0 && latency["ratio"].as_f64().unwrap() > 0.0);
+    assert!(report["groups"].as_array().unwrap().iter().all(|group| group["kept"].as_u64().unwrap() % 4 == 0));
+    // The plan alone gives the same bytes.
+    let again = bench.path("again.safetensors");
+    let line = format!("prune {} -o {} --plan {}", bench.model.display(), again.display(), saved.display());
+    assert!(run(&format!("{line} --no-latency")).status.success());
+    assert_eq!(fs::read(&out).unwrap(), fs::read(&again).unwrap());
+    let refused = refusal(&format!("{line} --sparsity 0.5").replace(" --plan", " --granularity head --exclude"));
+    assert!(refused.contains("no layer that can be pruned matches"), "{refused}");
+    let line = format!("prune {} -o {} --granularity head --sparsity 0.5", bench.model.display(), out.display());
+    assert!(refusal(&line).contains("no head of the model can go"), "{}", refusal(&line));
+}
+
+#[test]
 fn what_is_not_available_yet_says_so_and_is_not_in_the_help() {
     let bench = Bench::new(Architecture::Mlp300100);
     let prune = format!("prune {} -o {} --sparsity 0.5", bench.model.display(), bench.path("out").display());
-    for later in ["--granularity 2:4", "--granularity block:4x1", "--granularity head", "--shrink", "--round-to 8"] {
-        assert!(refusal(&format!("{prune} {later}")).contains("not available yet"), "{later}");
-    }
-    assert!(!text(&run("prune --help").stdout).contains("--shrink"));
+    assert!(refusal(&format!("{prune} --calibration data")).contains("not available yet"));
+    assert!(!text(&run("prune --help").stdout).contains("--calibration"));
     assert_eq!(bench.names(), ["model.safetensors"]);
 }
 

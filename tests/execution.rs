@@ -1,21 +1,11 @@
 //! Programs on whole networks: folding, reproducibility, gradients, errors.
 
+use crate::support::spread;
 use candle_core::{DType, Device, Tensor as CandleTensor, Var};
 use secateur::exec::{BatchNormMode, Bound, ExecError, Program, TrainProgram};
 use secateur::model::{
     Architecture, Attribute, DType as DataType, Dim, GraphBuilder, Model, Tensor, ValueId, known_shape,
 };
-
-/// Numbers without structure, between -1 and 1.
-fn spread(len: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(3_037_000_493);
-    (0..len)
-        .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        })
-        .collect()
-}
 
 fn tensor(shape: &[usize], seed: u64) -> Tensor {
     Tensor::from_f32(shape.to_vec(), spread(shape.iter().product(), seed)).unwrap()

@@ -239,6 +239,13 @@ impl Project {
         self.opened.macs.iter().copied().sum()
     }
 
+    /// Multiply-accumulates that are left of a layer for one example, if its shapes are known.
+    pub fn macs_left(&self, layer: usize) -> Option<f64> {
+        let preview = self.preview.layer(layer);
+        let share = (preview.weights - preview.gone) as f64 / preview.weights.max(1) as f64;
+        Some(self.opened.macs[layer]? as f64 * share)
+    }
+
     /// Shows `plan` without committing it.
     pub(super) fn drag(&mut self, plan: Plan) {
         self.draft = Some(plan);

@@ -25,6 +25,17 @@ pub enum UnitKind {
 }
 
 impl UnitKind {
+    /// Several of them in a few letters, for narrow columns.
+    pub const fn short_plural(self) -> &'static str {
+        match self {
+            Self::Channel => "ch",
+            Self::Head => "heads",
+            Self::HeadDimension | Self::Width => "dims",
+            Self::Hidden => "units",
+            Self::Block => "groups",
+        }
+    }
+
     /// What one of them is called.
     pub const fn name(self) -> &'static str {
         match self {

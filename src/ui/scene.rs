@@ -1,5 +1,5 @@
 use super::theme::{self, Tokens};
-use crate::app::{Command, Project, Session};
+use crate::app::{Command, Listing, Project, Session};
 use egui::Ui;
 
 /// What a view may see and do.
@@ -21,6 +21,11 @@ impl<'a> Scene<'a> {
     /// Has `command` carried out after this frame.
     pub fn send(&mut self, command: Command) {
         self.commands.push(command);
+    }
+
+    /// The group that the views show, while groups are listed.
+    pub fn group(&self) -> Option<usize> {
+        self.session.view().group.filter(|_| self.session.view().listing == Listing::Groups)
     }
 
     /// The opened model and the index of the layer that the views show.

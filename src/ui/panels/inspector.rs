@@ -4,7 +4,7 @@ use crate::prune::{Criterion, Cut, Granularity, LayerPlan, channel_scores, devia
 use crate::stats::LayerStatistics;
 use crate::ui::Scene;
 use crate::ui::theme;
-use crate::ui::widgets::{NumberField, elided_start, ghost_button, link_button};
+use crate::ui::widgets::{NumberField, elided_start, ghost_button, link_button, segmented};
 use egui::{Align, ComboBox, FontId, Layout, RichText, ScrollArea, Ui};
 
 /// What is decided of the focused layer, and four ways to say where the line stands.
@@ -16,6 +16,9 @@ pub fn inspector(ui: &mut Ui, scene: &mut Scene<'_>) {
     };
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         ui.add_space(10.0);
+        if let Some(group) = scene.group() {
+            return super::group_inspector::group_inspector(ui, project, group, scene);
+        }
         let layer = &project.layers()[index];
         heading(ui, layer, scene);
         let Some(statistics) = project.statistics(index) else {
@@ -34,12 +37,13 @@ pub fn inspector(ui: &mut Ui, scene: &mut Scene<'_>) {
             ui.label(RichText::new(problem).color(scene.t.caution));
         }
         notes(ui, project, layer, &decision, scene);
+        form_choice(ui, project, scene);
         buttons(ui, editable, scene);
         facts(ui, project, index, scene);
     });
 }
 
-fn caption(ui: &mut Ui, text: &str, scene: &Scene<'_>) {
+pub(super) fn caption(ui: &mut Ui, text: &str, scene: &Scene<'_>) {
     ui.add_space(4.0);
     ui.label(RichText::new(text).font(theme::caption()).color(scene.t.dim));
 }
@@ -92,7 +96,7 @@ fn channel_word(layer: &Layer) -> &'static str {
     }
 }
 
-fn choice<T: Copy + PartialEq>(
+pub(super) fn choice<T: Copy + PartialEq>(
     ui: &mut Ui,
     name: &str,
     tooltip: &str,
@@ -208,6 +212,21 @@ fn notes(ui: &mut Ui, project: &Project, layer: &Layer, decision: &LayerPlan, sc
             scene.send(Command::SetGranularity { target: Target::Layer(index), granularity: Granularity::Channel });
             scene.send(Command::ShowTab(Tab::Channels));
         }
+    }
+}
+
+/// Whether what is zero is also removed, where the model can be made smaller at all.
+pub(super) fn form_choice(ui: &mut Ui, project: &Project, scene: &mut Scene<'_>) {
+    if project.opened.groups().is_empty() && project.opened.blocks.is_empty() {
+        return;
+    }
+    caption(ui, "In the exported model", scene);
+    let choices = [
+        ("Zeros only", "Shapes stay as they are: same speed on a dense runtime."),
+        ("Removed", "Channels that are entirely zero are taken out for good: the model is smaller and faster."),
+    ];
+    if let Some(chosen) = segmented(ui, "Removed weights", &choices, usize::from(project.plan().shrink)) {
+        scene.send(Command::SetShrink(chosen == 1));
     }
 }
 

@@ -1,12 +1,12 @@
-use crate::app::{Command, LayerPreview, Project, SelectMode, SortKey, figures};
+use crate::app::{Command, LayerPreview, Listing, Project, SelectMode, SortKey, figures};
 use crate::model::Layer;
 use crate::ui::Scene;
 use crate::ui::theme::{self, CONTROL_RADIUS};
-use crate::ui::widgets::{DistributionBars, elided_start, ratio_bar};
+use crate::ui::widgets::{DistributionBars, clipped_text, elided_start, ratio_bar, segmented};
 use egui::containers::menu::MenuButton;
 use egui::{
     Align, Align2, Button, CornerRadius, FontFamily, FontId, Layout, Rect, Response, RichText, Role, ScrollArea, Sense,
-    Stroke, StrokeKind, TextEdit, TextWrapMode, Ui, WidgetInfo, pos2, vec2,
+    Stroke, StrokeKind, TextEdit, Ui, WidgetInfo, pos2, vec2,
 };
 
 const ROW_HEIGHT: f32 = 46.0;
@@ -20,6 +20,9 @@ pub fn layer_table(ui: &mut Ui, scene: &mut Scene<'_>) {
     let Some(project) = scene.session.project() else {
         return empty(ui, "Open a model to see its layers.", scene);
     };
+    if scene.session.view().listing == Listing::Groups {
+        return super::group_table::group_table(ui, project, scene);
+    }
     if project.layers().is_empty() {
         return empty(ui, "This file has no weights of two or more dimensions.", scene);
     }
@@ -43,9 +46,23 @@ fn empty(ui: &mut Ui, text: &str, scene: &Scene<'_>) {
 fn header(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.horizontal(|ui| {
         ui.add_space(MARGIN);
-        ui.label(RichText::new("Layers").family(theme::strong()).color(scene.t.dim).size(12.0));
+        let listings = [Listing::Layers, Listing::Groups];
+        let now = listings.iter().position(|&l| l == scene.session.view().listing).unwrap_or(0);
+        let choices = [
+            ("Layers", "Every layer, pruned by its own weights."),
+            ("Groups", "Channels that go together over several layers, and what stays. These can be removed for good."),
+        ];
+        if let Some(chosen) = segmented(ui, "List", &choices, now) {
+            scene.send(Command::ShowListing(listings[chosen]));
+        }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.add_space(MARGIN);
+            if scene.session.view().listing == Listing::Groups {
+                let groups = scene.session.project().map_or(0, |p| p.opened.groups().len());
+                let text = figures::counted(groups, "group", "groups");
+                ui.label(RichText::new(text).family(theme::strong()).color(scene.t.dim).size(12.0));
+                return;
+            }
             sort_menu(ui, scene);
             let rows = scene.session.view().rows.len();
             let selected = scene.session.selection().len();
@@ -207,13 +224,6 @@ pub fn cut_position(preview: &LayerPreview, project: &Project, index: usize, max
         crate::prune::Granularity::Element if max > 0.0 => Some((line / max) as f32),
         _ => None,
     }
-}
-
-fn clipped_text(ui: &Ui, at: egui::Pos2, width: f32, text: &str, font: FontId, colour: egui::Color32) {
-    let mut job = egui::text::LayoutJob::simple_singleline(text.to_owned(), font, colour);
-    job.wrap = egui::text::TextWrapping::from_wrap_mode_and_width(TextWrapMode::Truncate, width.max(10.0));
-    let galley = ui.painter().layout_job(job);
-    ui.painter().galley(at, galley, colour);
 }
 
 fn tooltip(ui: &mut Ui, project: &Project, index: usize) {

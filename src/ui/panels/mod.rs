@@ -1,6 +1,8 @@
 //! The fixed parts of the window around the view in the middle.
 
 mod center;
+mod group_inspector;
+mod group_table;
 mod history;
 mod inspector;
 mod layer_table;

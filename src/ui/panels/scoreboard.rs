@@ -211,17 +211,22 @@ fn relative(now: f64, before: f64, t: &Tokens) -> Option<(String, Color32)> {
 fn parameters(scene: &Scene<'_>) -> Figure {
     let Some(project) = scene.session.project() else { return empty("Parameters kept") };
     let total = project.opened.model.parameter_count() as f64;
-    let (opened, kept) = (project.opened_parameters() as f64, project.kept_parameters() as f64);
+    let opened = project.opened_parameters() as f64;
+    // Counted on what would be written where that is known; else what layers lose.
+    let counted = scene.session.scoreboard().stored.current().filter(|stored| stored.shrunk);
+    let kept = counted.map_or(project.kept_parameters(), |stored| stored.nonzeros) as f64;
+    let size = counted.map_or(total, |stored| stored.params as f64);
     Figure {
         label: "Parameters kept",
         value: figures::short_count(kept),
         change: relative(kept, opened, scene.t),
         reference: format!("dense {}", figures::short_count(opened)),
         tooltip: format!(
-            "{} of {} parameters are not zero; in the file as opened {} are not.",
+            "{} of {} parameters are not zero; in the file as opened {} of {} are not.",
             figures::count(kept as u64),
-            figures::count(total as u64),
-            figures::count(opened as u64)
+            figures::count(size as u64),
+            figures::count(opened as u64),
+            figures::count(total as u64)
         ),
         waiting: false,
     }
@@ -256,12 +261,28 @@ fn file(scene: &Scene<'_>) -> Figure {
 fn macs(scene: &Scene<'_>) -> Figure {
     let Some(project) = scene.session.project() else { return empty(MACS) };
     let Some(macs) = project.total_macs() else { return without_sizes(MACS, "", scene) };
+    let dense = figures::short_count(macs as f64);
+    let stored = scene.session.scoreboard().stored.current();
+    let left = stored.and_then(|s| s.macs).map(|macs| macs as f64);
+    let left = left.or_else(|| (0..project.layers().len()).map(|layer| project.macs_left(layer)).sum());
+    if let Some(left) = left.filter(|&left| left < macs as f64) {
+        return Figure {
+            label: MACS,
+            value: figures::short_count(left),
+            change: relative(left, macs as f64, scene.t),
+            reference: format!("dense {dense} · removed for good"),
+            tooltip: "Multiply-accumulates that a dense runtime executes for one example, with the removed channels \
+                      really gone."
+                .to_owned(),
+            waiting: stored.is_none(),
+        };
+    }
     let change = if project.plan().is_dense() { "±0 %" } else { "zeros only" };
     Figure {
         label: MACS,
-        value: figures::short_count(macs as f64),
+        value: dense.clone(),
         change: Some((change.to_owned(), scene.t.dim)),
-        reference: format!("dense {} · same speed", figures::short_count(macs as f64)),
+        reference: format!("dense {dense} · same speed"),
         tooltip: "Multiply-accumulates that a dense runtime executes for one example. Zeros are multiplied like any \
                   other number there, so zeros alone make nothing faster."
             .to_owned(),
@@ -279,11 +300,23 @@ fn latency(scene: &Scene<'_>) -> Figure {
             None => figure,
         };
     };
+    let change = (both.ratio - 1.0) * 100.0;
+    // Less than the runs differ among themselves is no change.
+    let faster = both.a.median_ms - both.b.median_ms > both.a.iqr_ms.max(both.b.iqr_ms);
+    let ink = match (both.is_slower(), faster) {
+        (true, _) => scene.t.cut,
+        (_, true) => scene.t.better,
+        _ => scene.t.dim,
+    };
     Figure {
         label: LATENCY,
         value: figures::milliseconds(both.b.median_ms),
-        change: Some((figures::change((both.ratio - 1.0) * 100.0, 0, "%"), scene.t.dim)),
-        reference: format!("dense {} · measured", figures::milliseconds(both.a.median_ms)),
+        change: Some((figures::change(change, 0, "%"), ink)),
+        reference: format!(
+            "dense {} · {}",
+            figures::milliseconds(both.a.median_ms),
+            if both.is_slower() { "slower!" } else { "measured" }
+        ),
         tooltip: format!(
             "Median of interleaved runs of both models at batch 1 on this computer.\n\ndense {} ± {}\npruned {} ± {}",
             figures::milliseconds(both.a.median_ms),

@@ -14,6 +14,9 @@ pub fn channels(ui: &mut Ui, scene: &mut Scene<'_>) {
         ui.label(RichText::new("Select a layer.").color(scene.t.faint));
         return;
     };
+    if let Some(group) = scene.group() {
+        return super::group_channels(ui, project, group, scene);
+    }
     let layer = &project.layers()[index];
     let decision = project.plan().layer(&layer.name);
     let Some(statistics) = project.statistics(index) else {

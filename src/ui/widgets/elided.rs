@@ -1,4 +1,13 @@
-use egui::{FontId, Ui};
+use egui::text::{LayoutJob, TextWrapping};
+use egui::{Color32, FontId, Pos2, TextWrapMode, Ui};
+
+/// One line of text from `at` on, cut off at the end if it is longer than `width` points.
+pub fn clipped_text(ui: &Ui, at: Pos2, width: f32, text: &str, font: FontId, colour: Color32) {
+    let mut job = LayoutJob::simple_singleline(text.to_owned(), font, colour);
+    job.wrap = TextWrapping::from_wrap_mode_and_width(TextWrapMode::Truncate, width.max(10.0));
+    let galley = ui.painter().layout_job(job);
+    ui.painter().galley(at, galley, colour);
+}
 
 /// The end of a name, behind `…`, if it is too long for `width` points: what tells layers apart stands at the
 /// end of their names, and in the last number in them, which is kept too where it is further up. Cut at a dot or

@@ -1,0 +1,178 @@
+use super::axis;
+use crate::app::{Command, EditPhase, GroupPreview, GroupTarget, Project, figures};
+use crate::prune::{Criterion, Cut, GroupMask, GroupPlan};
+use crate::structure::Group;
+use crate::ui::Scene;
+use crate::ui::theme;
+use crate::ui::widgets::{CutHandle, HandleEvent, UnitCell, UnitGrid, segmented};
+use egui::{Align, FontId, Layout, RichText, ScrollArea, Stroke, Ui, pos2};
+use egui_plot::{Bar, BarChart};
+
+/// Most height of the grid of units before it scrolls.
+const GRID_HEIGHT: f32 = 106.0;
+
+/// Scores of a group's units from the lowest to the highest with the handle that cuts them, and below
+/// every unit in its place, to keep or drop by hand.
+pub fn group_channels(ui: &mut Ui, project: &Project, index: usize, scene: &mut Scene<'_>) {
+    let Some(group) = project.opened.groups().get(index) else { return };
+    let decision = project.plan().group(&group.name);
+    let unit = group.kind.name();
+    ui.horizontal(|ui| {
+        let title = format!("{} {unit}s of {}", figures::count(group.units.len() as u64), group.name);
+        ui.label(RichText::new(title).font(theme::title()));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let norms = [Criterion::L1, Criterion::L2, Criterion::Linf];
+            let now = norms.iter().position(|&n| n == decision.criterion).unwrap_or(0);
+            let choices = [
+                ("L1", "Sum of the magnitudes that a unit takes along in each layer."),
+                ("L2", "Euclidean norm of the weights that a unit takes along in each layer."),
+                ("max", "Largest magnitude that a unit takes along in each layer."),
+            ];
+            if let Some(chosen) = segmented(ui, "Unit norm", &choices, now) {
+                let target = GroupTarget::One(index);
+                scene.send(Command::SetGroupCriterion { target, criterion: norms[chosen] });
+            }
+        });
+    });
+    let Some(GroupPreview { mask: Some(mask), .. }) = project.preview().group(index) else {
+        let problem = project.preview().group(index).and_then(|g| g.problem.clone());
+        ui.label(RichText::new(problem.unwrap_or_default()).color(scene.t.caution));
+        return;
+    };
+    ui.label(RichText::new(summary(project, group, mask)).color(scene.t.dim));
+    ui.add_space(6.0);
+    let grid = UnitGrid::height(mask.units, ui.available_width() - 14.0).min(GRID_HEIGHT) + 62.0;
+    plot(ui, (index, group, mask, &decision), (ui.available_height() - grid).max(140.0), scene);
+    ui.add_space(8.0);
+    units(ui, (index, group, mask, &decision), scene);
+}
+
+fn summary(project: &Project, group: &Group, mask: &GroupMask) -> String {
+    let unit = group.kind.name();
+    let after = if project.plan().shrink { "removed for good" } else { "set to zero" };
+    let go = mask.removed.len();
+    let mut text = format!("{} of {} {unit}s {after}", figures::count(go as u64), figures::count(mask.units as u64));
+    if go != mask.asked {
+        text.push_str(&format!("; {} asked for", figures::count(mask.asked as u64)));
+    }
+    if group.blocks.len() > 1 {
+        text.push_str(&format!("; as many from each of {} parts", group.blocks.len()));
+    }
+    text
+}
+
+fn plot(
+    ui: &mut Ui,
+    (index, group, mask, decision): (usize, &Group, &GroupMask, &GroupPlan),
+    height: f32,
+    scene: &mut Scene<'_>,
+) {
+    let t = scene.t;
+    let mut order: Vec<usize> = (0..mask.units).collect();
+    order.sort_by(|&a, &b| mask.scores[a].total_cmp(&mask.scores[b]).then(a.cmp(&b)));
+    let lowest = mask.scores.iter().copied().fold(0.0, f64::min);
+    // Standardised scores lie about zero; bars begin at the lowest.
+    let heights = |unit: usize| mask.scores[unit] - lowest;
+    let count = order.len().max(1) as f64;
+    let top = order.last().map_or(0.0, |&unit| heights(unit)).max(f64::MIN_POSITIVE) * 1.06;
+    let bars = |lost: bool| -> Vec<Bar> {
+        let ranked = order.iter().enumerate().filter(|&(_, &unit)| mask.is_removed(unit) == lost);
+        let colour = if lost { t.pruned } else { t.kept };
+        let bar = |(rank, &unit): (usize, &usize)| {
+            Bar::new(rank as f64 + 0.5, heights(unit)).width(0.82).fill(colour).stroke(Stroke::NONE)
+        };
+        ranked.map(bar).collect()
+    };
+    let (lost, kept) = (bars(true), bars(false));
+    let plot = axis::still_plot(
+        ui.scope_id().with("units"),
+        t,
+        axis::x_axis(|x, _| figures::count(x.max(0.0) as u64)),
+        axis::y_axis(move |y, step| axis::mark_text(y + lowest, step)),
+    )
+    .height(height)
+    .show(ui, |plot| {
+        plot.set_plot_bounds(axis::bounds((0.0, count), top));
+        plot.bar_chart(BarChart::new("go", lost).allow_hover(false));
+        plot.bar_chart(BarChart::new("stay", kept).allow_hover(false));
+    });
+    let transform = plot.transform;
+    let frame = *transform.frame();
+    let removed = mask.removed.len();
+    let line = match decision.cut {
+        Cut::None => removed,
+        _ => mask.asked.max(removed),
+    };
+    let unit = group.kind.name();
+    let handle = CutHandle {
+        name: &format!("Units removed from {}", group.name),
+        value: line as f64,
+        range: (0.0, count, 1.0),
+        x: (line > 0).then(|| transform.position_from_point_x(line as f64)),
+        tag: match removed {
+            0 => ("Drag to cut".to_owned(), "nothing removed yet".to_owned()),
+            1 => (format!("1 {unit} goes"), format!("{} of {} stay", mask.kept(), mask.units)),
+            n => (format!("{n} {unit}s go"), format!("{} of {} stay", mask.kept(), mask.units)),
+        },
+        enabled: !decision.locked,
+    };
+    if let Some(event) = handle.show(ui, frame) {
+        let cut_after = |rank: f64| match rank.round().clamp(0.0, count) as usize {
+            0 => Cut::None,
+            go => Cut::Keep(order.len() - go),
+        };
+        let (cut, phase) = match event {
+            HandleEvent::Reset => (Cut::None, EditPhase::Settled),
+            HandleEvent::Set(go) => (cut_after(go), EditPhase::Settled),
+            HandleEvent::Moved(x, phase) => (cut_after(transform.value_from_position(pos2(x, frame.top())).x), phase),
+        };
+        scene.send(Command::SetGroupCut { target: GroupTarget::One(index), cut, phase });
+    }
+}
+
+fn units(ui: &mut Ui, (index, group, mask, decision): (usize, &Group, &GroupMask, &GroupPlan), scene: &mut Scene<'_>) {
+    let t = scene.t;
+    ui.horizontal(|ui| {
+        let text = format!("Every {} in its place. Click to keep or drop it by hand.", group.kind.name());
+        ui.label(RichText::new(text).font(theme::caption()).color(t.faint));
+        let by_hand = decision.keep.len() + decision.drop.len();
+        if by_hand > 0 {
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                let link = crate::ui::widgets::link_button(ui, "Forget");
+                if link.on_hover_text("Leave every unit of this group to its score again.").clicked() {
+                    scene.send(Command::ForgetHand(index));
+                }
+                let text = format!("{} kept, {} dropped by hand", decision.keep.len(), decision.drop.len());
+                ui.label(RichText::new(text).font(FontId::proportional(11.0)).color(t.dim));
+            });
+        }
+    });
+    let (lowest, highest) =
+        mask.scores.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), &s| (lo.min(s), hi.max(s)));
+    let span = (highest - lowest).max(f64::MIN_POSITIVE);
+    let cells: Vec<UnitCell> = (0..mask.units)
+        .map(|unit| UnitCell {
+            removed: mask.is_removed(unit),
+            by_hand: decision.keep.contains(&unit) || decision.drop.contains(&unit),
+            strength: ((mask.scores[unit] - lowest) / span) as f32,
+        })
+        .collect();
+    let tell = |unit: usize| {
+        let Some(score) = mask.scores.get(unit) else { return String::new() };
+        let rank = mask.scores.iter().filter(|s| *s < score).count() + 1;
+        let state = match (mask.is_removed(unit), decision.drop.contains(&unit), decision.keep.contains(&unit)) {
+            (true, true, _) => "dropped by hand; click to leave it to its score",
+            (false, _, true) => "kept by hand; click to leave it to its score",
+            (true, ..) => "goes; click to keep it by hand",
+            _ => "stays; click to drop it by hand",
+        };
+        let score = figures::magnitude(*score);
+        format!("{} {unit} · score {score}, rank {rank} of {} · {state}", group.kind.name(), mask.units)
+    };
+    ScrollArea::vertical().id_salt("unit grid").max_height(GRID_HEIGHT).auto_shrink([false, true]).show(ui, |ui| {
+        let name = format!("Units of {}", group.name);
+        if let Some(unit) = (UnitGrid { name: &name, cells: &cells, enabled: !decision.locked }).show(ui, tell) {
+            scene.send(Command::ToggleUnit { group: index, unit });
+        }
+    });
+}
