@@ -31,7 +31,8 @@ impl Session {
         match target {
             GroupTarget::One(index) => (index < groups.len()).then_some(index).into_iter().collect(),
             GroupTarget::Alike => {
-                let kind = self.view.group.and_then(|group| groups.get(group)).or(groups.first()).map(|g| g.kind);
+                let kind =
+                    self.view.group.and_then(|group| groups.get(group)).or_else(|| groups.first()).map(|g| g.kind);
                 let free = |name: &str| !project.plan().group(name).locked;
                 let alike = groups.iter().enumerate().filter(|(_, g)| Some(g.kind) == kind && free(&g.name));
                 alike.map(|(index, _)| index).collect()

@@ -13,12 +13,15 @@ pub struct GroupPreview {
     pub problem: Option<String>,
 }
 
+/// Scores of a group's units, or why there are none.
+type Scores = Result<Arc<[f64]>, String>;
+
 /// What the plan on screen does to every group, and what that leaves of layers. Only groups whose decision
 /// changed are worked out again.
 #[derive(Debug, Default)]
 pub(super) struct GroupPreviews {
     decided: Vec<(GroupPlan, Limits, GroupPreview)>,
-    scores: HashMap<(usize, Criterion, Scoring), Result<Arc<[f64]>, String>>,
+    scores: HashMap<(usize, Criterion, Scoring), Scores>,
     blocks: BTreeSet<String>,
     /// Why all groups together cannot be carried out.
     pub problem: Option<String>,

@@ -4,7 +4,7 @@ use crate::model::{Model, Sizes as InputSizes, layer_macs, layers_of};
 use std::sync::Arc;
 
 /// What an export of the plan on screen would hold, counted on the model that it would write.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// Bytes in several encodings.
     pub sizes: Sizes,

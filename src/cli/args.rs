@@ -184,6 +184,7 @@ pub struct PruneArgs {
 /// Options of `prune` on removing channels for good.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Removing channels for good")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub struct StructureArgs {
     /// Really remove channels, with all that depends on them, instead of setting weights to zero. Channels of
     /// which all weights are zero go in any case.
@@ -386,7 +387,7 @@ fn granularity(text: &str) -> Result<PieceFlag, String> {
         "head" => Ok(PieceFlag::Head),
         "head-dimension" => Ok(PieceFlag::HeadDimension),
         "layer" => Ok(PieceFlag::Layer),
-        _ => text.parse().map(PieceFlag::Weights).map_err(|_| {
+        _ => text.parse().map(PieceFlag::Weights).map_err(|_unknown| {
             "expected element, channel, head, head-dimension, layer, row, column, kernel, block:RxC such as \
              block:4x1, or N:M such as 2:4"
                 .to_owned()

@@ -101,8 +101,8 @@ fn cut_groups(
     let structure = structure(subject)?;
     let mut selected = prune::select_groups(structure, kinds, &args.include, &args.exclude)?;
     let groups = structure.groups();
-    let first = groups.iter().flat_map(|g| g.layers.first()).min();
-    let last = groups.iter().flat_map(|g| g.layers.last()).max();
+    let first = groups.iter().filter_map(|g| g.layers.first()).min();
+    let last = groups.iter().filter_map(|g| g.layers.last()).max();
     let holds = |index: usize, layer: Option<&usize>| layer.is_some_and(|l| groups[index].layers.contains(l));
     selected.retain(|&index| {
         !(args.structure.keep_first && holds(index, first) || args.structure.keep_last && holds(index, last))

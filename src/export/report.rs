@@ -176,7 +176,7 @@ impl LayerReport {
 
 fn layer_reports(subject: &Subject<'_>, pruned: &Pruned, plan: &Plan, sizes: &InputSizes) -> Vec<LayerReport> {
     let written = pruned.written();
-    let fixed = |model: &Model| sizes.fix(model).map_or_else(|_| model.clone(), |fixed| fixed);
+    let fixed = |model: &Model| sizes.fix(model).unwrap_or_else(|_unfixed| model.clone());
     let (before, after) = (fixed(subject.model), fixed(written));
     let left = layers_of(&after);
     subject
@@ -186,7 +186,7 @@ fn layer_reports(subject: &Subject<'_>, pruned: &Pruned, plan: &Plan, sizes: &In
             let now = left.iter().find(|l| l.name == layer.name);
             let mut report = layer_report(written, (layer, now), plan, pruned);
             report.macs = layer_macs(&before, layer);
-            report.macs_after = now.map_or(report.macs.map(|_| 0), |now| layer_macs(&after, now));
+            report.macs_after = now.map_or_else(|| report.macs.map(|_| 0), |now| layer_macs(&after, now));
             report
         })
         .collect()

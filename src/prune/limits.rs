@@ -27,10 +27,9 @@ impl Limits {
             _ if above > total && most == total && self.rounding == Rounding::Up => total,
             _ => above,
         };
-        [rounded, above, below]
-            .into_iter()
-            .find(|n| *n > 0 && (least..=most).contains(n))
-            .unwrap_or_else(|| if most == total { total } else { wanted })
+        let fits = |n: &usize| *n > 0 && (least..=most).contains(n);
+        let unrounded = if most == total { total } else { wanted };
+        [rounded, above, below].into_iter().find(fits).unwrap_or(unrounded)
     }
 }
 

@@ -79,11 +79,11 @@ fn title_row(ui: &mut Ui, title: &str, tooltip: &str, scene: &Scene<'_>) {
 }
 
 /// A row's place, and what the pointer does there.
-fn body(ui: &mut Ui, name: &str, label: String, chosen: bool, role: Role) -> (Rect, Response) {
+fn body(ui: &mut Ui, name: &str, label: &str, chosen: bool, role: Role) -> (Rect, Response) {
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), ROW_HEIGHT), Sense::hover());
     let body = rect.shrink2(vec2(MARGIN - 4.0, 1.0));
     let response = ui.interact(body, ui.scope_id().with(("structure row", name)), Sense::click());
-    response.widget_info(|| WidgetInfo::selected(role, true, chosen, &label));
+    response.widget_info(|| WidgetInfo::selected(role, true, chosen, label));
     (body, response)
 }
 
@@ -110,7 +110,7 @@ fn group_row(ui: &mut Ui, project: &Project, (index, group): (usize, &Group), sc
     let share = mask.map_or(0.0, |m| m.removed.len() as f64 / m.units.max(1) as f64);
     let chosen = scene.session.view().group == Some(index);
     let label = format!("{}, {} of its {}s removed", group.name, figures::percent(share, 1), group.kind.name());
-    let (body, response) = body(ui, &group.name, label, chosen, Role::ListBoxOption);
+    let (body, response) = body(ui, &group.name, &label, chosen, Role::ListBoxOption);
     background(ui, body, &response, chosen, scene);
     let figure = Rect::from_min_max(pos2(body.right() - 8.0 - FIGURE, body.top()), body.max - vec2(8.0, 0.0));
     let bar = Rect::from_center_size(pos2(figure.left() - 6.0 - BAR / 2.0, body.center().y), vec2(BAR, 5.0));
@@ -196,7 +196,7 @@ fn block_row(ui: &mut Ui, project: &Project, block: &Block, scene: &mut Scene<'_
     let out = project.plan().blocks.contains(&block.name);
     let possible = block.reason.is_empty();
     let label = format!("Leave out {}", block.name);
-    let (body, response) = body(ui, &block.name, label, out, Role::CheckBox);
+    let (body, response) = body(ui, &block.name, &label, out, Role::CheckBox);
     background(ui, body, &response, false, scene);
     let square = Rect::from_center_size(pos2(body.left() + 16.0, body.center().y), vec2(14.0, 14.0));
     if possible {
@@ -234,7 +234,7 @@ fn pinned_row(ui: &mut Ui, project: &Project, pinned: &Pinned, scene: &mut Scene
     let all = pinned.channels.len() == layer.channel_count();
     let count = if all { String::new() } else { format!("{} channels: ", pinned.channels.len()) };
     let key = format!("pinned {} {}", layer.name, pinned.reason);
-    let (body, response) = body(ui, &key, format!("{} {}", layer.name, pinned.reason), false, Role::ListBoxOption);
+    let (body, response) = body(ui, &key, &format!("{} {}", layer.name, pinned.reason), false, Role::ListBoxOption);
     background(ui, body, &response, false, scene);
     let left = body.left() + 12.0;
     let room = body.right() - left - 8.0;

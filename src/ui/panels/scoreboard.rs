@@ -214,7 +214,7 @@ fn parameters(scene: &Scene<'_>) -> Figure {
     let opened = project.opened_parameters() as f64;
     // Counted on what would be written where that is known; else what layers lose.
     let counted = scene.session.scoreboard().stored.current().filter(|stored| stored.shrunk);
-    let kept = counted.map_or(project.kept_parameters(), |stored| stored.nonzeros) as f64;
+    let kept = counted.map_or_else(|| project.kept_parameters(), |stored| stored.nonzeros) as f64;
     let size = counted.map_or(total, |stored| stored.params as f64);
     Figure {
         label: "Parameters kept",

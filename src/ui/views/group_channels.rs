@@ -53,10 +53,10 @@ fn summary(project: &Project, group: &Group, mask: &GroupMask) -> String {
     let go = mask.removed.len();
     let mut text = format!("{} of {} {unit}s {after}", figures::count(go as u64), figures::count(mask.units as u64));
     if go != mask.asked {
-        text.push_str(&format!("; {} asked for", figures::count(mask.asked as u64)));
+        text = format!("{text}; {} asked for", figures::count(mask.asked as u64));
     }
     if group.blocks.len() > 1 {
-        text.push_str(&format!("; as many from each of {} parts", group.blocks.len()));
+        text = format!("{text}; as many from each of {} parts", group.blocks.len());
     }
     text
 }

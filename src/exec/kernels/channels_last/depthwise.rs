@@ -195,12 +195,12 @@ impl Filled<'_> {
         let mut sum = [load(simd, &row.weight.bias[first..]); P];
         for (ky, y) in row.kernel_rows() {
             let mut tap = [simd.splat_f32s(0.0); K];
-            for kx in 0..K {
-                tap[kx] = load(simd, &row.tap(ky, kx)[first..]);
+            for (kx, tap) in tap.iter_mut().enumerate() {
+                *tap = load(simd, &row.tap(ky, kx)[first..]);
             }
             let mut read = [simd.splat_f32s(0.0); PIXELS];
-            for i in 0..(P - 1) * STRIDE + K {
-                read[i] = load(simd, &row.pixel(y, block * P * STRIDE + i)[first..]);
+            for (i, read) in read.iter_mut().enumerate().take((P - 1) * STRIDE + K) {
+                *read = load(simd, &row.pixel(y, block * P * STRIDE + i)[first..]);
             }
             for kx in 0..K {
                 for p in 0..P {
