@@ -4,6 +4,8 @@ use super::{Bound, ExecError};
 use crate::model::Tensor;
 use std::time::Instant;
 
+pub use super::steps::{StepComparison, compare_steps};
+
 /// How often to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeats {
@@ -26,6 +28,8 @@ pub struct Latency {
     pub median_ms: f64,
     /// Distance between the first and the third quartile, in milliseconds.
     pub iqr_ms: f64,
+    /// First and third quartile, in milliseconds.
+    pub quartiles_ms: [f64; 2],
     /// Shortest time, in milliseconds.
     pub least_ms: f64,
     /// Number of runs that count.
@@ -42,7 +46,14 @@ impl Latency {
             let (below, above) = (times[at.floor() as usize], times[at.ceil() as usize]);
             below + (above - below) * at.fract()
         };
-        Some(Self { median_ms: quantile(0.5), iqr_ms: quantile(0.75) - quantile(0.25), least_ms, runs: times.len() })
+        let quartiles_ms = [quantile(0.25), quantile(0.75)];
+        let iqr_ms = quartiles_ms[1] - quartiles_ms[0];
+        Some(Self { median_ms: quantile(0.5), iqr_ms, quartiles_ms, least_ms, runs: times.len() })
+    }
+
+    /// Whether the middle halves of the times do not meet, this one's lying above.
+    pub const fn is_slower_than(&self, other: &Self) -> bool {
+        self.quartiles_ms[0] > other.quartiles_ms[1]
     }
 }
 
@@ -55,6 +66,13 @@ pub struct Comparison {
     pub b: Latency,
     /// Median of the second over median of the first.
     pub ratio: f64,
+}
+
+impl Comparison {
+    /// Whether the second is slower beyond noise, see [`Latency::is_slower_than`].
+    pub const fn is_slower(&self) -> bool {
+        self.b.is_slower_than(&self.a)
+    }
 }
 
 fn timed(bound: &Bound, inputs: &[Tensor]) -> Result<f64, ExecError> {
@@ -141,6 +159,15 @@ mod tests {
         let latency = Latency::of(vec![4.0, 1.0, 3.0, 2.0]).unwrap();
         assert_eq!((latency.median_ms, latency.iqr_ms, latency.least_ms, latency.runs), (2.5, 1.5, 1.0, 4));
         assert_eq!(Latency::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn slower_means_that_the_middle_halves_do_not_meet() {
+        let of = |times: [f64; 4]| Latency::of(times.to_vec()).unwrap();
+        let first = of([1.0, 1.0, 2.0, 9.0]);
+        assert!(of([4.0, 4.0, 5.0, 5.0]).is_slower_than(&first));
+        assert!(!of([1.0, 3.0, 4.0, 5.0]).is_slower_than(&first));
+        assert!(!first.is_slower_than(&first));
     }
 
     #[test]
