@@ -52,6 +52,7 @@ mod contract;
 mod convolve;
 mod error;
 mod follow;
+mod kept;
 mod labels;
 mod reason;
 mod recurrent;
@@ -67,6 +68,7 @@ mod walk;
 
 pub use block::Block;
 pub use error::StructureError;
+pub use kept::Kept;
 pub use removal::Removal;
 pub use structure::Structure;
 pub use surgery::{Border, CHANNELS_KEY, Inexact, ShrinkOptions, Shrunk, shrink};

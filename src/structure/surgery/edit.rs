@@ -1,6 +1,5 @@
 use super::super::analysis::Places;
 use super::super::error::StructureError;
-use super::super::labels::for_each_index;
 use super::super::remainder::{Remainder, Remainders, remainders};
 use super::super::removal::Gone;
 use super::super::rule::View;
@@ -84,21 +83,7 @@ impl<'a> Edit<'a> {
 
     /// Places that stay, for every row that does.
     pub fn kept_rows(&self, value: ValueId, axis: usize) -> Vec<Vec<usize>> {
-        let axes = &self.structure.analysis.values[value.0 as usize];
-        let Some(Some(places)) = axes.get(axis) else { return Vec::new() };
-        let mut rows = Vec::new();
-        let mut sets = places.rows();
-        for_each_index(&places.over, |at| {
-            let index = |a: usize| places.over.iter().position(|&(o, _)| o == a).map_or(0, |i| at[i]);
-            let outer_gone = places.over.iter().zip(at).any(|(&(a, _), &i)| {
-                let outer = axes.get(a).and_then(Option::as_ref);
-                outer.is_some_and(|outer| self.gone.set(outer.sets[outer.row(index) * outer.extent + i]))
-            });
-            if let Some(row) = sets.next().filter(|_| !outer_gone) {
-                rows.push(self.gone.kept(row));
-            }
-        });
-        rows
+        self.structure.kept_rows(self.gone, value, axis)
     }
 
     /// How many places of an axis stay; all rows agree, as [`Structure::check`] has seen.
