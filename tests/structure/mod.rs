@@ -9,7 +9,6 @@ mod pins;
 mod published;
 mod random;
 mod recurrent;
-mod resnet;
 mod transformers;
 
 use secateur::exec::Program;
