@@ -1,8 +1,8 @@
 use super::EvalError;
 use crate::exec::{ExecError, Program};
-use crate::model::{Graph, Model, Tensor, ValueId};
+use crate::model::{DType, Graph, Model, Node, Tensor, ValueId};
 use crate::structure::{Kept, Removal, Structure};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// The first place at which a shrunk model goes another way than the masked one.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,11 +22,13 @@ pub struct Divergence {
 const LEAST_SCALE: f64 = 1e-6;
 
 /// Runs a masked model of full size and the shrunk one with all their intermediate values, and finds the first node
-/// of the masked graph whose result differs by more than `tolerance` of its largest magnitude at the places that stay.
+/// of the masked graph whose result differs by more than `tolerance` of its largest magnitude at the places that stay,
+/// and with it the result of something that reads it.
 ///
-/// `structure` and `removal` are those that made both. Values that only one of them has are passed over, as are integers and what
-/// [`Structure::kept_places`] leaves out. All intermediate values are in memory at once, so `inputs` should be one
-/// example.
+/// A difference that all readers make up for is meant: what a removed channel still sent may be added by the bias or
+/// normalisation behind a layer; where that one is wrong, the layer is named. `structure` and `removal` are those that
+/// made both. Values that only one of them has are passed over, as are integers and what [`Structure::kept_places`]
+/// leaves out. All intermediate values are in memory at once, so `inputs` should be one example.
 ///
 /// # Errors
 /// [`EvalError::Structure`] if the structure is another model's, [`EvalError::Run`] if one of them cannot be run on
@@ -48,24 +50,36 @@ pub fn first_divergence(
     let read = read_values(whole);
     let is_compared = |id: &ValueId| {
         let value = whole.value(*id);
-        let float = value.fact.dtype.is_none_or(crate::model::DType::is_float);
+        let float = value.fact.dtype.is_none_or(DType::is_float);
         float && read.contains(id) && computed.contains(value.name.as_str()) && kept.contains_key(&value.name)
     };
-    let places: Vec<(usize, ValueId)> = whole
-        .nodes
-        .iter()
-        .enumerate()
-        .flat_map(|(index, node)| node.outputs.iter().flatten().map(move |&id| (index, id)))
-        .filter(|(_, id)| is_compared(id))
-        .collect();
-    let names: Vec<&str> = places.iter().map(|&(_, id)| whole.value(id).name.as_str()).collect();
+    let results = |node: &Node| node.outputs.iter().flatten().copied().collect::<Vec<_>>();
+    let places: Vec<ValueId> = whole.nodes.iter().flat_map(results).filter(is_compared).collect();
+    let names: Vec<&str> = places.iter().map(|&id| whole.value(id).name.as_str()).collect();
     let (a, b) = (values(masked, &names, inputs)?, values(shrunk, &names, inputs)?);
-    for ((&(node, _), name), (a, b)) in places.iter().zip(names).zip(a.iter().zip(&b)) {
-        let max_rel_diff = kept.get(name).map_or(0.0, |axes| difference(a, b, axes));
-        if max_rel_diff > tolerance {
-            let node = &whole.nodes[node];
-            let (node, op) = (node.label().to_owned(), node.op.clone());
-            return Ok(Some(Divergence { node, op, value: name.to_owned(), max_rel_diff }));
+    let apart = |index: usize| kept.get(names[index]).map_or(0.0, |axes| difference(&a[index], &b[index], axes));
+    let apart: HashMap<ValueId, f64> = places.iter().enumerate().map(|(index, &id)| (id, apart(index))).collect();
+    let consumers = whole.consumers();
+    let goes_on = |id: ValueId| {
+        let (mut open, mut seen) = (vec![id], HashSet::new());
+        while let Some(value) = open.pop() {
+            for next in consumers[value.0 as usize].iter().flat_map(|&node| results(whole.node(node))) {
+                match apart.get(&next) {
+                    Some(&apart) if apart > tolerance => return true,
+                    None if seen.insert(next) => open.push(next),
+                    _ => {}
+                }
+            }
+        }
+        whole.outputs.contains(&id)
+    };
+    for node in &whole.nodes {
+        for id in results(node) {
+            let max_rel_diff = apart.get(&id).copied().unwrap_or(0.0);
+            if max_rel_diff > tolerance && goes_on(id) {
+                let (node, op) = (node.label().to_owned(), node.op.clone());
+                return Ok(Some(Divergence { node, op, value: whole.value(id).name.clone(), max_rel_diff }));
+            }
         }
     }
     Ok(None)

@@ -11,6 +11,7 @@ mod random;
 mod recurrent;
 mod transformers;
 
+use secateur::eval::first_divergence;
 use secateur::exec::Program;
 use secateur::model::{DType, Model, Tensor, check_consistency};
 use secateur::structure::{Group, Removal, ShrinkOptions, Shrunk, Structure, shrink};
@@ -70,6 +71,8 @@ pub fn prove(model: &Model, structure: &Structure, removal: &Removal, inputs: &[
         let apart = distance(masked, shrunk);
         assert!(apart < 1e-4, "{apart} apart");
     }
+    let diverges = first_divergence(&masked, &shrunk.model, structure, removal, inputs, 1e-4).unwrap();
+    assert_eq!(diverges, None);
     shrunk
 }
 
