@@ -1,7 +1,7 @@
 //! Half of a network taken out, and the result held against the masked one.
 
 use super::{Check, VerifyError};
-use crate::eval::{EvalOptions, Probe, compare, first_divergence};
+use crate::eval::{EvalError, EvalOptions, Probe, compare, first_divergence};
 use crate::exec::{Bound, ExampleInputs, Program};
 use crate::model::{Model, Sizes};
 use crate::stats::ChannelScores;
@@ -47,20 +47,73 @@ pub fn shrunk(
         return Err(VerifyError::Missing("channel that can be removed"));
     }
     let small = shrink(model, structure, removal, ShrinkOptions::default())?.model;
+    let check = equal(name, (model, &small), structure, removal, examples)?;
+    Ok((small, check))
+}
+
+/// Holds a shrunk model against the masked one; what has no outputs but zeros proves nothing and fails.
+fn equal(
+    name: &str,
+    (model, small): (&Model, &Model),
+    structure: &Structure,
+    removal: &Removal,
+    examples: usize,
+) -> Result<Check, VerifyError> {
     let masked = structure.masked(model, removal)?;
     let sizes = Sizes::default();
     let probe = Probe::Random { model, sizes: &sizes, examples, seed: SEED };
-    let agreement = compare(&bind(&masked)?, &bind(&small)?, &probe, &EvalOptions::for_model(model, &sizes))?;
+    let bound = bind(&masked)?;
+    let agreement = compare(&bound, &bind(small)?, &probe, &EvalOptions::for_model(model, &sizes))?;
     let figures = (agreement.max_rel_diff, 0.0, TOLERANCE);
     let mut check = Check::new(format!("masked = shrunk: {name}"), figures, "", "the masked model's outputs");
+    let inputs = ExampleInputs::new(model, &sizes, SEED).batch(1).map_err(EvalError::from)?;
     if !check.ok {
-        let inputs = ExampleInputs::new(model, &sizes, SEED).batch(1).map_err(crate::eval::EvalError::from)?;
-        let first = first_divergence(&masked, &small, structure, removal, &inputs, TOLERANCE)?;
+        let first = first_divergence(&masked, small, structure, removal, &inputs, TOLERANCE)?;
         check.problem = first.map(|at| format!("`{}` ({}) is the first node that differs", at.node, at.op));
+    } else if bound.run(&inputs)?.iter().all(|output| output.to_f32().iter().all(|&v| v == 0.0)) {
+        check.ok = false;
+        check.problem = Some("the outputs are zeros only".to_owned());
     }
-    Ok((small, check))
+    Ok(check)
 }
 
 fn bind(model: &Model) -> Result<Bound, VerifyError> {
     Ok(Program::compile(model)?.bind(model)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Architecture, Tensor};
+
+    #[test]
+    fn a_shrunk_model_gone_wrong_fails_and_the_layer_is_named() {
+        let model = Architecture::ResNet8.build(4).unwrap();
+        let structure = Structure::of(&model).unwrap();
+        let removal = half(&model, &structure);
+        let (mut small, check) = shrunk("net", &model, &structure, &removal, 2).unwrap();
+        assert!(check.ok && check.problem.is_none(), "{check:?}");
+        let change = |small: &mut Model, name: &str, f: fn(f32) -> f32| {
+            let tensor = small.tensors.get_mut(name).unwrap();
+            let values = tensor.to_f32().iter().map(|&v| f(v)).collect();
+            *tensor = Tensor::from_f32(tensor.shape().to_vec(), values).unwrap();
+        };
+        change(&mut small, "stage2.conv2.weight", |v| v * 1.1);
+        let check = equal("net", (&model, &small), &structure, &removal, 2).unwrap();
+        assert!(!check.ok);
+        assert_eq!(check.problem.as_deref(), Some("`stage2.conv2` (Conv) is the first node that differs"));
+    }
+
+    #[test]
+    fn outputs_of_zeros_prove_nothing() {
+        let mut model = Architecture::ResNet8.build(4).unwrap();
+        for name in ["fc.weight", "fc.bias"] {
+            let shape = model.tensors[name].shape().to_vec();
+            let zeros = vec![0.0; shape.iter().product()];
+            model.tensors.insert(name.to_owned(), Tensor::from_f32(shape, zeros).unwrap());
+        }
+        let structure = Structure::of(&model).unwrap();
+        let (_, check) = shrunk("net", &model, &structure, &half(&model, &structure), 2).unwrap();
+        assert_eq!((check.ok, check.problem.as_deref()), (false, Some("the outputs are zeros only")));
+    }
 }
