@@ -5,13 +5,11 @@
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints its figures and stops where it fails")]
 
-#[path = "../tests/structure/resnet.rs"]
-mod resnet;
-
 use secateur::exec::{Bound, Program};
 use secateur::formats;
 use secateur::model::{Model, Tensor};
 use secateur::structure::{Removal, ShrinkOptions, Structure, shrink};
+use secateur::verify::{ResNet, resnet};
 use std::path::Path;
 use std::time::Instant;
 
@@ -54,7 +52,7 @@ fn bind(model: &Model) -> Bound {
 }
 
 fn main() {
-    look_at("ResNet-50", &resnet::resnet(50));
+    look_at("ResNet-50", &resnet(ResNet::Depth50, 0).unwrap());
     for path in std::env::args().skip(1).filter(|arg| !arg.starts_with("--")) {
         look_at(&path, &formats::open(Path::new(&path)).unwrap());
     }

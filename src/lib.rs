@@ -11,6 +11,7 @@
 //! | [`exec`] | running a graph on Candle: kernels, programs, gradients, cost |
 //! | [`eval`], [`export`] | metrics; writers, reports, proof of equality |
 //! | [`recover`] | training and fine-tuning |
+//! | [`verify`] | the self-check |
 //! | [`jobs`] | latest-wins slots, cancellation, progress |
 //! | [`app`] | document, commands, history, session |
 //! | [`cli`], `ui` | the two thin fronts |
@@ -30,3 +31,4 @@ pub mod stats;
 pub mod structure;
 #[cfg(feature = "gui")]
 pub mod ui;
+pub mod verify;

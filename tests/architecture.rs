@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders of `src` from the bottom; those of one row may use each other.
-const FLOORS: [&[&str]; 10] = [
+const FLOORS: [&[&str]; 11] = [
     &["model"],
     &["structure"],
     &["formats", "data"],
@@ -12,6 +12,7 @@ const FLOORS: [&[&str]; 10] = [
     &["exec"],
     &["eval", "export"],
     &["recover"],
+    &["verify"],
     &["jobs"],
     &["app"],
     &["cli", "ui"],

@@ -6,6 +6,7 @@ mod architecture;
 mod batches;
 mod cli;
 mod conformance;
+mod costs;
 mod execution;
 mod feeding;
 mod gguf_files;

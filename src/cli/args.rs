@@ -53,6 +53,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Measure latency, of two models interleaved.
     Bench(BenchArgs),
+    /// Check this program against published sizes, proofs and sums worked out by hand.
+    Verify,
     /// Open, prune, measure, export and re-open the bundled sample.
     Demo,
 }
@@ -278,7 +280,7 @@ pub struct BenchArgs {
     /// Runs that count, after a few that do not.
     #[arg(long, value_name = "N", default_value_t = 101, value_parser = positive)]
     pub runs: usize,
-    /// Also shows the time of every step of the first model, slowest first.
+    /// Also shows the time of every step, slowest first, of both models side by side.
     #[arg(long)]
     pub steps: bool,
     /// For the inputs, which are random.

@@ -6,8 +6,9 @@ use super::interrupt;
 use super::sizes::{SizesReport, Taken};
 use super::table::Table;
 use crate::app::figures;
-use crate::exec::latency::{self, Latency, Repeats};
+use crate::exec::latency::{self, Latency, Repeats, StepComparison};
 use crate::exec::{Bound, ExampleInputs, StepTime};
+use crate::export::count_nonzeros;
 use crate::formats;
 use crate::model::{Model, Tensor};
 use anyhow::ensure;
@@ -26,7 +27,11 @@ struct Report {
     pruned: Option<Times>,
     /// Median of the second over median of the first; `null` without one.
     ratio: Option<f64>,
-    /// Steps of the first in the order in which they run, if asked for.
+    /// Whether the second is slower beyond noise: the middle halves of the times do not meet.
+    slower: Option<bool>,
+    /// What the shapes of the second say about its speed.
+    note: Option<&'static str>,
+    /// Steps in the order in which they run, if asked for.
     steps: Vec<Step>,
     #[serde(flatten)]
     sizes: Option<SizesReport>,
@@ -37,10 +42,17 @@ struct Step {
     /// The node that computes, and after it those that run as part of it.
     nodes: Vec<String>,
     op: String,
-    median_ms: f64,
+    /// Of the first model; `null` for what only the second has.
+    median_ms: Option<f64>,
+    iqr_ms: Option<f64>,
+    /// Of the second model, if there is one and it has the nodes.
+    pruned_median_ms: Option<f64>,
+    pruned_iqr_ms: Option<f64>,
+    ratio: Option<f64>,
+    slower: Option<bool>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Times {
     name: String,
     median_ms: f64,
@@ -69,31 +81,90 @@ pub(super) fn bench(args: &BenchArgs, console: &Console) -> Outcome {
     let model = formats::open(&args.model)?;
     let taken = Taken::of(&args.sizes, &model, &args.model)?;
     let (bound, inputs, batch) = prepare(&model, &args.model, &taken, args, console)?;
-    let report = |model, pruned, ratio| {
-        let threads = rayon::current_num_threads();
-        Report { batch, threads, model, pruned, ratio, steps: Vec::new(), sizes: taken.report() }
+    let mut report = Report {
+        batch,
+        threads: rayon::current_num_threads(),
+        model: Times::default(),
+        pruned: None,
+        ratio: None,
+        slower: None,
+        note: None,
+        steps: Vec::new(),
+        sizes: taken.report(),
     };
-    let mut report = if let Some(path) = &args.pruned {
-        let (pruned, pruned_inputs, rows) = prepare(&formats::open(path)?, path, &taken, args, console)?;
+    if let Some(path) = &args.pruned {
+        let second = formats::open(path)?;
+        let (pruned, pruned_inputs, rows) = prepare(&second, path, &taken, args, console)?;
         ensure!(rows == batch, "one model takes {batch} examples at once, the other {rows}: {}", path.display());
-        let compared = latency::compare((&bound, &inputs), (&pruned, &pruned_inputs), repeats, &interrupt::asked);
-        let both = compared.at(path)?.ok_or(Interrupted)?;
-        let times = (Times::new(&args.model, batch, both.a), Times::new(path, batch, both.b));
-        report(times.0, Some(times.1), Some(both.ratio))
+        let (a, b) = ((&bound, &inputs[..]), (&pruned, &pruned_inputs[..]));
+        let both = latency::compare(a, b, repeats, &interrupt::asked).at(path)?.ok_or(Interrupted)?;
+        report.model = Times::new(&args.model, batch, both.a);
+        report.pruned = Some(Times::new(path, batch, both.b));
+        report.ratio = Some(both.ratio);
+        report.slower = Some(both.is_slower());
+        report.note = note(&model, &second);
+        if args.steps {
+            let rows = latency::compare_steps(a, b, args.runs, &interrupt::asked).at(path)?.ok_or(Interrupted)?;
+            report.steps = rows.into_iter().map(Step::of_both).collect();
+        }
     } else {
         let measured = latency::measure(&bound, &inputs, repeats, &interrupt::asked).at(&args.model)?;
-        report(Times::new(&args.model, batch, measured.ok_or(Interrupted)?), None, None)
-    };
-    if args.steps {
-        report.steps = steps(&bound, &inputs, args)?;
+        report.model = Times::new(&args.model, batch, measured.ok_or(Interrupted)?);
+        if args.steps {
+            report.steps = bound.profile(&inputs, args.runs).at(&args.model)?.into_iter().map(Step::of_one).collect();
+        }
     }
     console.report(&report, text)
 }
 
-fn steps(model: &Bound, inputs: &[Tensor], args: &BenchArgs) -> anyhow::Result<Vec<Step>> {
-    let measured = model.profile(inputs, args.runs).at(&args.model)?;
-    let step = |time: StepTime| Step { nodes: time.nodes, op: time.op, median_ms: time.median_ms };
-    Ok(measured.into_iter().map(step).collect())
+impl Step {
+    fn of_one(time: StepTime) -> Self {
+        Self {
+            nodes: time.nodes,
+            op: time.op,
+            median_ms: Some(time.median_ms),
+            iqr_ms: None,
+            pruned_median_ms: None,
+            pruned_iqr_ms: None,
+            ratio: None,
+            slower: None,
+        }
+    }
+
+    fn of_both(row: StepComparison) -> Self {
+        Self {
+            ratio: row.ratio(),
+            slower: Some(row.is_slower()),
+            nodes: row.nodes,
+            op: row.op,
+            median_ms: row.a.map(|a| a.median_ms),
+            iqr_ms: row.a.map(|a| a.iqr_ms),
+            pruned_median_ms: row.b.map(|b| b.median_ms),
+            pruned_iqr_ms: row.b.map(|b| b.iqr_ms),
+        }
+    }
+
+    /// What rows are ordered by.
+    fn longest(&self) -> f64 {
+        self.median_ms.unwrap_or(0.0).max(self.pruned_median_ms.unwrap_or(0.0))
+    }
+}
+
+/// What the shapes of two models say about their speed: nothing where they differ.
+fn note(first: &Model, second: &Model) -> Option<&'static str> {
+    let shapes =
+        |m: &Model| m.tensors.iter().map(|(n, t)| (n.clone(), t.dtype(), t.shape().to_vec())).collect::<Vec<_>>();
+    let nodes = |m: &Model| m.graph.as_ref().map(|g| g.nodes.iter().map(|n| n.op.clone()).collect::<Vec<_>>());
+    if shapes(first) != shapes(second) || nodes(first) != nodes(second) {
+        return None;
+    }
+    let nonzeros = |m: &Model| m.tensors.values().map(count_nonzeros).sum::<usize>();
+    let zeros_only = nonzeros(second) < nonzeros(first);
+    Some(if zeros_only {
+        "zeros only: same speed on a dense runtime"
+    } else {
+        "same shapes: same speed on a dense runtime"
+    })
 }
 
 /// The model bound, inputs for it, and how many examples they are.
@@ -127,26 +198,42 @@ fn text(report: &Report) -> Vec<String> {
     lines.push(String::new());
     lines.push(format!("batch {}, {} threads, {how}", report.batch, report.threads));
     lines.extend(report.sizes.as_ref().map(SizesReport::line));
-    lines.extend(report.ratio.map(|ratio| format!("second over first: {ratio:.3}")));
+    let verdict = if report.slower == Some(true) { ", slower beyond noise" } else { "" };
+    lines.extend(report.ratio.map(|ratio| format!("second over first: {ratio:.3}{verdict}")));
+    lines.extend(report.note.map(str::to_owned));
     if !report.steps.is_empty() {
         lines.push(String::new());
-        lines.extend(step_table(&report.steps));
+        lines.extend(step_table(&report.steps, report.pruned.is_some()));
     }
     lines
 }
 
-fn step_table(steps: &[Step]) -> Vec<String> {
-    let total: f64 = steps.iter().map(|step| step.median_ms).sum();
+fn step_table(steps: &[Step], both: bool) -> Vec<String> {
+    let total: f64 = steps.iter().filter_map(|step| step.median_ms).sum();
     let mut slowest: Vec<&Step> = steps.iter().collect();
-    slowest.sort_by(|a, b| b.median_ms.total_cmp(&a.median_ms));
-    let mut table = Table::new(&["step", "operator", ">median", ">share"]);
+    slowest.sort_by(|a, b| b.longest().total_cmp(&a.longest()));
+    let titles: &[&str] = if both {
+        &["step", "operator", ">first", ">second", ">ratio", ""]
+    } else {
+        &["step", "operator", ">median", ">share"]
+    };
+    let mut table = Table::new(titles);
+    let time = |ms: Option<f64>| ms.map_or_else(|| "\u{2013}".to_owned(), figures::milliseconds);
     for step in slowest {
-        let share = 100.0 * step.median_ms / total.max(f64::MIN_POSITIVE);
         let name = match &step.nodes[..] {
             [first, rest @ ..] if !rest.is_empty() => format!("{first} + {}", rest.len()),
             nodes => nodes.concat(),
         };
-        table.row([name, step.op.clone(), figures::milliseconds(step.median_ms), format!("{share:.1} %")]);
+        let mut cells = vec![name, step.op.clone(), time(step.median_ms)];
+        if both {
+            let ratio = step.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+            let verdict = if step.slower == Some(true) { "slower" } else { "" };
+            cells.extend([time(step.pruned_median_ms), ratio, verdict.to_owned()]);
+        } else {
+            let share = 100.0 * step.median_ms.unwrap_or(0.0) / total.max(f64::MIN_POSITIVE);
+            cells.push(format!("{share:.1} %"));
+        }
+        table.row(cells);
     }
     table.lines()
 }

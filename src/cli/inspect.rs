@@ -6,7 +6,7 @@ use super::table::Table;
 use crate::app::figures;
 use crate::exec::{ExecError, Program, UnsupportedNode};
 use crate::formats;
-use crate::model::{DType, Fact, Graph, Layer, Model, Prunability, ValueId, layer_macs, layers_of};
+use crate::model::{DType, Fact, Graph, Layer, Model, Prunability, ValueId, layer_macs, layers_of, model_macs};
 use crate::stats::{Distribution, HistogramScale};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -97,7 +97,6 @@ pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Outcome {
     let shaped = if taken.sizes.is_empty() { None } else { Some(taken.sizes.fix(&model).at(&args.model)?) };
     let shaped = shaped.as_ref().unwrap_or(&model);
     let reports: Vec<LayerReport> = layers.par_iter().map(|layer| layer_report(shaped, layer)).collect();
-    let macs: Option<Vec<u64>> = reports.iter().map(|layer| layer.macs).collect();
     let unsupported = match Program::compile(&model) {
         Err(ExecError::Unsupported(nodes)) => nodes,
         _ => Vec::new(),
@@ -119,7 +118,7 @@ pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Outcome {
         file_bytes: model.origin.file_bytes,
         params: model.parameter_count(),
         tensor_bytes: model.tensor_bytes(),
-        macs: macs.filter(|_| model.graph.is_some()).map(|m| m.into_iter().fold(0, u64::saturating_add)),
+        macs: model_macs(shaped),
         inputs,
         outputs,
         layers: reports,

@@ -18,6 +18,7 @@ mod run;
 mod sizes;
 mod table;
 mod train;
+mod verify;
 
 pub use args::{Arguments, Command, Global};
 
@@ -49,6 +50,7 @@ pub fn run(command: &Command, global: &Global) -> ExitCode {
         Command::Prune(args) => prune::prune(args, &console),
         Command::Train(args) => train::train(args, &console),
         Command::Bench(args) => bench::bench(args, &console),
+        Command::Verify => verify::verify(&console),
         Command::Demo => demo::demo(&console),
     });
     failure::exit_code(outcome)

@@ -1,5 +1,6 @@
 use crate::data::FeedError;
 use crate::exec::ExampleError;
+use crate::structure::StructureError;
 
 /// Why a model could not be measured.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,9 @@ pub enum EvalError {
     /// The two models do not give comparable outputs.
     #[error("the outputs differ in shape: {0:?} and {1:?}")]
     Incomparable(Vec<usize>, Vec<usize>),
+    /// The removal is not one of the model's.
+    #[error(transparent)]
+    Structure(#[from] StructureError),
     /// The observer asked to stop.
     #[error("the evaluation was cancelled")]
     Cancelled,

@@ -5,6 +5,7 @@
 
 mod compare;
 mod differences;
+mod diverge;
 mod error;
 mod evaluate;
 mod evaluation;
@@ -13,6 +14,7 @@ mod options;
 mod runner;
 
 pub use compare::{Agreement, Probe, compare, compare_observed};
+pub use diverge::{Divergence, first_divergence};
 pub use error::EvalError;
 pub use evaluate::evaluate;
 pub use evaluation::{ClassAccuracy, Evaluation, wilson};

@@ -36,6 +36,7 @@ mod ops;
 mod padding;
 mod profile;
 mod program;
+mod steps;
 mod train;
 
 pub use bound::Bound;

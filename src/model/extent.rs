@@ -69,6 +69,19 @@ impl Extent {
         }
     }
 
+    /// The number where symbols have these values; none if one of them has none, or if it grows too large.
+    pub fn at(&self, symbol: &impl Fn(&str) -> Option<i64>) -> Option<i64> {
+        self.terms.iter().try_fold(0i64, |sum, (atoms, &factor)| {
+            let term = atoms.iter().try_fold(factor, |product, atom| {
+                product.checked_mul(match atom {
+                    Atom::Symbol(name) => symbol(name)?,
+                    Atom::Floor(inner, by) => inner.at(symbol)?.div_euclid(*by),
+                })
+            })?;
+            sum.checked_add(term)
+        })
+    }
+
     /// Sum; none if it grows too large.
     pub fn add(&self, other: &Self) -> Option<Self> {
         let mut sum = self.clone();
@@ -260,6 +273,8 @@ mod tests {
         }
         assert_eq!(extent.to_string(), "(h + 31)/32");
         assert_eq!(extent, Extent::symbol("h").ceil_div(32).unwrap());
+        assert_eq!(extent.at(&|name| (name == "h").then_some(224)), Some(7));
+        assert_eq!(extent.at(&|_| None), None);
     }
 
     #[test]

@@ -29,7 +29,10 @@ pub use assembler::{Assembler, Window};
 pub use builder::GraphBuilder;
 pub use cast::CastError;
 pub use check::{Inconsistency, check_consistency, check_structure};
-pub use cost::{layer_macs, node_macs};
+pub use cost::{
+    ActivationMemory, ENERGY_ASSUMPTIONS, Energy, activation_memory, effective_macs, layer_macs, model_energy,
+    model_macs, node_macs,
+};
 pub use dtype::DType;
 pub use extent::Extent;
 pub use fact::{Dim, Fact, Shape, known_shape};

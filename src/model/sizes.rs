@@ -167,6 +167,11 @@ pub fn fixed_batch(graph: &Graph) -> Option<usize> {
     graph.inputs.iter().find_map(first).or(Some(1))
 }
 
+/// Names of the open extents of all inputs.
+pub(super) fn input_names(graph: &Graph) -> impl Iterator<Item = String> {
+    graph.inputs.iter().flat_map(|&id| names_of(graph.value(id))).flatten()
+}
+
 /// The name of each open axis.
 fn names_of(value: &Value) -> impl Iterator<Item = Option<String>> {
     value.fact.shape.iter().flatten().enumerate().map(|(axis, dim)| match dim {
@@ -177,7 +182,7 @@ fn names_of(value: &Value) -> impl Iterator<Item = Option<String>> {
 }
 
 /// Names of the extent that counts examples: those that say so, on any axis, or else the first axis.
-fn batch_names(graph: &Graph) -> BTreeSet<String> {
+pub(super) fn batch_names(graph: &Graph) -> BTreeSet<String> {
     let inputs = || graph.inputs.iter().map(|&id| graph.value(id));
     let says_so = |name: &String| name.to_lowercase().starts_with("batch");
     let mut names: BTreeSet<String> = inputs().flat_map(names_of).flatten().filter(says_so).collect();

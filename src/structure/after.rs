@@ -1,7 +1,6 @@
 //! What a removal leaves, without carrying it out.
 
 use super::error::StructureError;
-use super::labels::for_each_index;
 use super::removal::{Gone, Removal};
 use super::structure::Structure;
 use crate::model::ValueId;
@@ -26,25 +25,6 @@ impl Structure {
             shapes.insert(self.names[value.0 as usize].as_str(), before.iter().enumerate().map(extent).collect());
         }
         Ok(shapes)
-    }
-
-    /// Places that stay, for every row that does.
-    pub(super) fn kept_rows(&self, gone: &Gone, value: ValueId, axis: usize) -> Vec<Vec<usize>> {
-        let axes = &self.analysis.values[value.0 as usize];
-        let Some(Some(places)) = axes.get(axis) else { return Vec::new() };
-        let mut rows = Vec::new();
-        let mut sets = places.rows();
-        for_each_index(&places.over, |at| {
-            let index = |a: usize| places.over.iter().position(|&(o, _)| o == a).map_or(0, |i| at[i]);
-            let outer_gone = places.over.iter().zip(at).any(|(&(a, _), &i)| {
-                let outer = axes.get(a).and_then(Option::as_ref);
-                outer.is_some_and(|outer| gone.set(outer.sets[outer.row(index) * outer.extent + i]))
-            });
-            if let Some(row) = sets.next().filter(|_| !outer_gone) {
-                rows.push(gone.kept(row));
-            }
-        });
-        rows
     }
 
     /// How many places of an axis stay; all rows agree, as [`Structure::check`] has seen.

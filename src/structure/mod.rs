@@ -53,6 +53,7 @@ mod contract;
 mod convolve;
 mod error;
 mod follow;
+mod kept;
 mod labels;
 mod reason;
 mod recurrent;
@@ -68,6 +69,7 @@ mod walk;
 
 pub use block::Block;
 pub use error::StructureError;
+pub use kept::Kept;
 pub use removal::Removal;
 pub use structure::Structure;
 pub use surgery::{Border, CHANNELS_KEY, Inexact, ShrinkOptions, Shrunk, shrink};

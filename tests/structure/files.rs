@@ -1,7 +1,9 @@
 //! Whole models from files.
 
 use super::{distance, inputs, parameters, prove, run, share};
+use secateur::eval::first_divergence;
 use secateur::formats;
+use secateur::model::Tensor;
 use secateur::structure::{CHANNELS_KEY, ShrinkOptions, Structure, shrink};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +22,32 @@ fn the_sample_models_shrink_at_every_ratio() {
             assert!(left < last, "{name} at {tenth}: {left} of {last}");
             last = left;
         }
+    }
+}
+
+#[test]
+fn a_layer_gone_wrong_is_named_also_behind_one_whose_border_is_made_up_for_later() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_models/resnet-8.safetensors");
+    let model = formats::open(&path).unwrap();
+    let structure = Structure::of(&model).unwrap();
+    let inputs = inputs(&model, 1);
+    let removal = share(&structure, 0.5, 5);
+    let masked = structure.masked(&model, &removal).unwrap();
+    let shrunk = prove(&model, &structure, &removal, &inputs).model;
+    assert!(shrunk.tensors.keys().any(|name| name.ends_with(".border")), "there is something to make up for");
+    for (tensor, node) in [
+        ("stage1.depthwise.weight", "stage1.depthwise"),
+        ("stage2.conv2.weight", "stage2.conv2"),
+        ("stage2.shortcut.norm.running_mean", "stage2.shortcut"),
+        ("fc.bias", "fc"),
+    ] {
+        let mut wrong = shrunk.clone();
+        let tensor = wrong.tensors.get_mut(tensor).unwrap();
+        let values = tensor.to_f32().iter().map(|v| v + 0.3).collect();
+        *tensor = Tensor::from_f32(tensor.shape().to_vec(), values).unwrap();
+        let found = first_divergence(&masked, &wrong, &structure, &removal, &inputs, 1e-4).unwrap().unwrap();
+        // The layer, or the normalisation that belongs to it.
+        assert!(found.node == node || found.node == format!("{node}.norm"), "{found:?}");
     }
 }
 
@@ -74,9 +102,9 @@ fn a_shrunk_model_saves_in_kind_and_opens_again() {
 }
 
 /// One example is enough for large images.
-fn first_example(x: &secateur::model::Tensor) -> secateur::model::Tensor {
+fn first_example(x: &Tensor) -> Tensor {
     let mut shape = x.shape().to_vec();
     shape[0] = 1;
     let count = shape.iter().product();
-    secateur::model::Tensor::from_f32(shape, x.to_f32()[..count].to_vec()).unwrap()
+    Tensor::from_f32(shape, x.to_f32()[..count].to_vec()).unwrap()
 }

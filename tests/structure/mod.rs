@@ -9,10 +9,10 @@ mod pins;
 mod published;
 mod random;
 mod recurrent;
-mod resnet;
 mod transformers;
 
 pub use crate::support::spread;
+use secateur::eval::first_divergence;
 use secateur::exec::Program;
 use secateur::model::{DType, Model, Tensor, check_consistency};
 use secateur::structure::{Group, Removal, ShrinkOptions, Shrunk, Structure, shrink};
@@ -61,6 +61,8 @@ pub fn prove(model: &Model, structure: &Structure, removal: &Removal, inputs: &[
         let apart = distance(masked, shrunk);
         assert!(apart < 1e-4, "{apart} apart");
     }
+    let diverges = first_divergence(&masked, &shrunk.model, structure, removal, inputs, 1e-4).unwrap();
+    assert_eq!(diverges, None);
     shrunk
 }
 

@@ -1,14 +1,13 @@
 //! Figures that others have published.
 
-use super::resnet::resnet;
-use secateur::model::{Model, layer_macs, layers_of};
+use secateur::model::{Model, model_macs};
 use secateur::structure::{Removal, ShrinkOptions, Structure, shrink};
+use secateur::verify::{ResNet, resnet};
 
 /// Multiply-accumulates, and parameters without the running statistics of normalisations.
 fn size(model: &Model) -> (u64, u64) {
-    let macs = layers_of(model).iter().map(|layer| layer_macs(model, layer).unwrap()).sum();
     let learned = model.tensors.iter().filter(|(name, _)| !name.contains("running"));
-    (macs, learned.map(|(_, t)| t.len() as u64).sum())
+    (model_macs(model).unwrap(), learned.map(|(_, t)| t.len() as u64).sum())
 }
 
 /// Half of every group.
@@ -22,7 +21,7 @@ fn half(structure: &Structure) -> Removal {
 #[test]
 fn resnet18_at_half_its_channels_has_the_published_size() {
     // Torch-Pruning reports 1.82 to 0.487 billion multiply-accumulates, 11.69 to 3.06 million parameters.
-    let model = resnet(18);
+    let model = resnet(ResNet::Depth18, 1).unwrap();
     let (macs, parameters) = size(&model);
     assert_eq!((macs / 1_000_000, parameters), (1814, 11_689_512));
     let structure = Structure::of(&model).unwrap();
@@ -34,13 +33,14 @@ fn resnet18_at_half_its_channels_has_the_published_size() {
 
 #[test]
 fn a_residual_stage_is_one_group() {
-    let structure = Structure::of(&resnet(50)).unwrap();
+    let model = resnet(ResNet::Depth50, 1).unwrap();
+    let structure = Structure::of(&model).unwrap();
     // The stem by itself, four stages, and two convolutions inside each of sixteen blocks.
     assert_eq!(structure.groups().len(), 1 + 4 + 32);
     let stage = structure.groups().iter().find(|g| g.units.len() == 2048).unwrap();
     assert_eq!(stage.name, "layer4.0.conv3 + 3 more");
     assert_eq!(structure.pinned().len(), 1);
     // No order of a hash table shows in the result.
-    let again = Structure::of(&resnet(50)).unwrap();
+    let again = Structure::of(&model).unwrap();
     assert_eq!((structure.groups(), structure.units()), (again.groups(), again.units()));
 }

@@ -15,6 +15,7 @@ use super::removal::{Gone, Removal};
 use super::structure::Structure;
 use crate::model::{Dim, Model, Shape, check_consistency, infer_facts};
 use edit::Edit;
+pub(super) use freeze::changed_by_shapes;
 use indexmap::IndexMap;
 use serde::Serialize;
 

@@ -302,8 +302,7 @@ fn latency(scene: &Scene<'_>) -> Figure {
     };
     let change = (both.ratio - 1.0) * 100.0;
     // Less than the runs differ among themselves is no change.
-    let faster = both.a.median_ms - both.b.median_ms > both.a.iqr_ms.max(both.b.iqr_ms);
-    let ink = match (both.is_slower(), faster) {
+    let ink = match (both.is_slower(), both.is_faster()) {
         (true, _) => scene.t.cut,
         (_, true) => scene.t.better,
         _ => scene.t.dim,
