@@ -182,7 +182,7 @@ fn groups_are_selected_by_their_layers() {
     };
     assert_eq!(names(&["stage1.*"], &[]), ["stem + 2 more"]);
     assert_eq!(names(&["stage2.*"], &["*shortcut"]), ["stage2.conv1"]);
-    assert!(select_groups(&structure, &[UnitKind::Head], &[] as &[&str], &[]).unwrap().is_empty());
+    assert!(select_groups(&structure, &[UnitKind::Head], &[] as &[&str], &[] as &[&str]).unwrap().is_empty());
 }
 
 #[test]

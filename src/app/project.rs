@@ -3,7 +3,7 @@ use super::preview::Preview;
 use crate::eval::gives_scores;
 use crate::exec::{Bound, Program};
 use crate::formats::{self, FormatError};
-use crate::model::{Layer, Model, OpenSize, Prunability, Sizes, layer_macs, layers_of, open_sizes};
+use crate::model::{Layer, Model, OpenSize, Prunability, Sizes, layer_macs, layers_of, model_macs, open_sizes};
 use crate::prune::{Plan, Subject};
 use crate::stats::{HistogramScale, LayerStatistics, Statistics};
 use crate::structure::{Block, Group, Structure};
@@ -27,6 +27,8 @@ pub struct Opened {
     pub thumbnails: Arc<[Thumbnail]>,
     /// Dense multiply-accumulates per layer for one example, where shapes are known.
     pub macs: Arc<[Option<u64>]>,
+    /// Those of the whole model, products of activations included.
+    pub total_macs: Option<u64>,
     /// Extents of its inputs that the file leaves open.
     pub open_sizes: Arc<[OpenSize]>,
     /// Whether its first output is a row of scores for each example.
@@ -103,6 +105,7 @@ impl Opened {
         let thumbnails =
             layers.iter().map(|l| statistics.get(&l.name).map(|s| Thumbnail::of(s)).unwrap_or_default()).collect();
         let macs = layers.iter().map(|l| layer_macs(&model, l)).collect();
+        let total_macs = model_macs(&model);
         let engine = ready(&model).map(Arc::new);
         let structure = Structure::of(&model).map(Arc::new).map_err(|e| e.to_string());
         let blocks = structure.as_ref().map(|s| s.blocks(&model)).unwrap_or_default().into();
@@ -113,6 +116,7 @@ impl Opened {
             statistics: Arc::new(statistics),
             thumbnails,
             macs,
+            total_macs,
             open_sizes,
             gives_scores,
             structure,
@@ -235,8 +239,7 @@ impl Project {
 
     /// Dense multiply-accumulates of the whole model for one example.
     pub fn total_macs(&self) -> Option<u64> {
-        self.opened.model.graph.as_ref()?;
-        self.opened.macs.iter().copied().sum()
+        self.opened.total_macs
     }
 
     /// Multiply-accumulates that are left of a layer for one example, if its shapes are known.
@@ -244,6 +247,14 @@ impl Project {
         let preview = self.preview.layer(layer);
         let share = (preview.weights - preview.gone) as f64 / preview.weights.max(1) as f64;
         Some(self.opened.macs[layer]? as f64 * share)
+    }
+
+    /// Multiply-accumulates that are left of the whole model for one example. What layers lose is known; products
+    /// of activations are taken to stay, until what would be written is counted.
+    pub fn total_macs_left(&self) -> Option<f64> {
+        let lost = |layer| Some(self.opened.macs[layer]? as f64 - self.macs_left(layer)?);
+        let lost: Option<f64> = (0..self.layers().len()).map(lost).sum();
+        Some(self.total_macs()? as f64 - lost?)
     }
 
     /// Shows `plan` without committing it.

@@ -1,7 +1,7 @@
-use super::project::Project;
 use super::stored::Stored;
 use crate::eval::{Agreement, Evaluation};
 use crate::exec::latency::Comparison;
+use std::sync::Arc;
 
 /// A figure that is being measured: the last value stays on screen until the next one is there.
 #[derive(Clone, Debug)]
@@ -68,6 +68,8 @@ pub struct Scoreboard {
     pub fidelity: Measured<Fidelity>,
     /// Latency of both, interleaved.
     pub latency: Measured<Comparison>,
+    /// By layer, milliseconds of both, measured along with [`Scoreboard::latency`].
+    pub(super) layer_times: Arc<[Option<[f64; 2]>]>,
     /// What an export of the plan on screen would hold.
     pub stored: Measured<Stored>,
     /// Why accuracy cannot be measured.
@@ -75,11 +77,13 @@ pub struct Scoreboard {
 }
 
 impl Scoreboard {
-    /// Measured time of some layers under the plan on screen, at batch 1.
-    pub fn milliseconds_of(&self, project: &Project, layers: &[usize]) -> Option<f64> {
-        let times = self.latency.current()?;
-        let _ = (times, project, layers);
-        None
+    /// Measured milliseconds of some layers at batch 1: of the dense model, and of the plan on screen.
+    pub fn milliseconds_of(&self, layers: &[usize]) -> Option<[f64; 2]> {
+        self.latency.current()?;
+        let add = |[a, b]: [f64; 2], [x, y]: [f64; 2]| [a + x, b + y];
+        let times: Option<Vec<[f64; 2]>> =
+            layers.iter().map(|&layer| self.layer_times.get(layer).copied().flatten()).collect();
+        Some(times?.into_iter().fold([0.0, 0.0], add))
     }
 
     /// Change of top-1 accuracy against dense on the same examples, in percentage points. None where the

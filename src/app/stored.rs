@@ -1,6 +1,6 @@
 use super::project::Opened;
 use crate::export::{self, ExportError, Sizes, count_nonzeros};
-use crate::model::{Model, Sizes as InputSizes, layer_macs, layers_of};
+use crate::model::{Model, Sizes as InputSizes, layer_macs, layers_of, model_macs};
 use std::sync::Arc;
 
 /// What an export of the plan on screen would hold, counted on the model that it would write.
@@ -61,7 +61,7 @@ impl Stored {
         Ok(Self {
             params: pruned.parameter_count(),
             nonzeros: pruned.tensors.values().map(|t| count_nonzeros(t) as u64).sum(),
-            macs: layers.iter().map(|layer| layer.macs).sum(),
+            macs: model_macs(shaped),
             layers,
             dead,
             shrunk,

@@ -10,11 +10,11 @@ use super::weight_picture::{Asked, WeightPicture};
 use super::{figures, samples};
 use crate::data::{DataError, Dataset, Feed, Split};
 use crate::eval::{self, Agreement, EvalError, EvalOptions, Evaluation, Probe};
-use crate::exec::latency::{self, Comparison, Repeats};
+use crate::exec::latency::{self, Comparison, Repeats, StepComparison};
 use crate::exec::{Bound, ExampleInputs, Program};
 use crate::export::{self, ExportReport};
 use crate::jobs::{JobContext, Slot, Wake};
-use crate::model::{Model, Sizes as InputSizes, layer_macs};
+use crate::model::{Model, Sizes as InputSizes, layer_macs, model_macs};
 use crate::prune::{self, Plan, PruneError};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -46,11 +46,14 @@ pub(super) enum Report {
     Latency {
         ticket: u64,
         comparison: Comparison,
+        /// By layer, milliseconds of the dense model and of the plan's; none without steps of their own.
+        layers: Arc<[Option<[f64; 2]>]>,
     },
     /// Multiply-accumulates of every layer, for the input sizes in use.
     Macs {
         round: u64,
         macs: Arc<[Option<u64>]>,
+        total: Option<u64>,
     },
     /// Input sizes that were asked for, and why the graph cannot run with them, if so.
     InputSizes(Arc<Model>, InputSizes, Result<(), String>),
@@ -201,7 +204,7 @@ impl Session {
         self.slots.macs.submit("Counting operations", move |job| match sizes.fix(&model) {
             Ok(fixed) => {
                 let macs = layers.iter().map(|layer| layer_macs(&fixed, layer)).collect();
-                job.send(Report::Macs { round, macs });
+                job.send(Report::Macs { round, macs, total: model_macs(&fixed) });
             }
             Err(error) => job.send(Report::Failed(format!("The input sizes do not fit the model: {error}"))),
         });
@@ -353,8 +356,8 @@ impl Session {
         let ticket = self.ticket;
         self.slots.latency.submit("Measuring latency", move |job| {
             let Ok(bound) = bind_smaller(&opened, &plan, &engine.dense) else { return };
-            match compare_latency((&opened.model, &sizes), [&engine.dense, &bound], &|| job.superseded()) {
-                Ok(Some(comparison)) => job.send(Report::Latency { ticket, comparison }),
+            match compare_latency((&opened, &sizes), [&engine.dense, &bound], &|| job.superseded()) {
+                Ok(Some((comparison, layers))) => job.send(Report::Latency { ticket, comparison, layers }),
                 Ok(None) => {}
                 Err(error) => tracing::debug!("latency was not measured: {error}"),
             }
@@ -441,14 +444,15 @@ impl Session {
                     self.scoreboard.stored.set(stored);
                 }
             }
-            Report::Latency { ticket, comparison } => {
+            Report::Latency { ticket, comparison, layers } => {
                 if ticket == self.ticket {
                     self.scoreboard.latency.set(comparison);
+                    self.scoreboard.layer_times = layers;
                 }
             }
-            Report::Macs { round, macs } => {
+            Report::Macs { round, macs, total } => {
                 if let Some(project) = self.project.as_mut().filter(|_| round == self.round) {
-                    project.opened.macs = macs;
+                    (project.opened.macs, project.opened.total_macs) = (macs, total);
                 }
             }
             Report::InputSizes(model, sizes, checked) => {
@@ -568,14 +572,35 @@ fn try_sizes(model: &Model, dense: Option<&Bound>, sizes: &InputSizes) -> Result
     dense.run(&inputs).map(|_| ()).map_err(|e| refused(e.to_string()))
 }
 
-/// Both at batch 1, in turn.
+/// Rounds in which every step is timed.
+const STEP_ROUNDS: usize = 9;
+
+type LayerTimes = Arc<[Option<[f64; 2]>]>;
+
+/// Both at batch 1, in turn: as a whole, and then layer by layer.
 fn compare_latency(
-    (model, sizes): (&Model, &InputSizes),
+    (opened, sizes): (&Opened, &InputSizes),
     [dense, pruned]: [&Bound; 2],
     cancelled: &dyn Fn() -> bool,
-) -> Result<Option<Comparison>, String> {
-    let inputs = ExampleInputs::new(model, sizes, 0).batch(1).map_err(|e| e.to_string())?;
-    latency::compare((dense, &inputs), (pruned, &inputs), Repeats::default(), cancelled).map_err(|e| e.to_string())
+) -> Result<Option<(Comparison, LayerTimes)>, String> {
+    let inputs = ExampleInputs::new(&opened.model, sizes, 0).batch(1).map_err(|e| e.to_string())?;
+    let pair = ((dense, &inputs[..]), (pruned, &inputs[..]));
+    let whole = latency::compare(pair.0, pair.1, Repeats::default(), cancelled).map_err(|e| e.to_string())?;
+    let steps = latency::compare_steps(pair.0, pair.1, STEP_ROUNDS, cancelled).map_err(|e| e.to_string())?;
+    Ok(whole.zip(steps.map(|steps| times_of_layers(opened, &steps))))
+}
+
+/// Times of the steps that begin with a layer's nodes.
+fn times_of_layers(opened: &Opened, steps: &[StepComparison]) -> LayerTimes {
+    let Some(graph) = &opened.model.graph else { return Arc::new([]) };
+    let of_layer = |layer: &crate::model::Layer| {
+        let labels: Vec<&str> = layer.nodes.iter().map(|&id| graph.node(id).label()).collect();
+        let mut own = steps.iter().filter(|step| step.nodes.iter().any(|n| labels.contains(&n.as_str()))).peekable();
+        own.peek()?;
+        let ms = |latency: &Option<latency::Latency>| latency.as_ref().map_or(0.0, |l| l.median_ms);
+        Some(own.fold([0.0, 0.0], |[a, b], step| [a + ms(&step.a), b + ms(&step.b)]))
+    };
+    opened.layers.iter().map(of_layer).collect()
 }
 
 /// The masked model bound for running.

@@ -229,6 +229,16 @@ pub(super) fn summary(export: &ExportReport) -> Vec<String> {
             format!("  MACs        {macs_text} per example, as before: zeros only, same speed on a dense runtime")
         }
     }));
+    if let (Some(before), Some(after), true) = (&export.costs_before, &export.costs, export.shrunk) {
+        lines.push(format!(
+            "  activations {} \u{2192} {} alive at once; {:.3} \u{2192} {:.3} mJ an example",
+            bytes(before.activation_peak_bytes),
+            bytes(after.activation_peak_bytes),
+            before.energy_mj,
+            after.energy_mj,
+        ));
+        lines.push(format!("              {}", export.energy_assumptions));
+    }
     if export.dead > 0 {
         lines.push(format!("  of these    {} channels went because all their weights are zero", export.dead));
     }

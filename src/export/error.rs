@@ -24,7 +24,7 @@ pub enum ExportError {
     /// The re-opened file computes something else.
     #[error(
         "the written file computes something else: largest difference {max_abs_diff:e}, \
-         the same answer in {:.2} % of {n} examples: {}", argmax_agreement * 100.0, path.display()
+         the same answer in {:.2} % of {n} examples{}: {}", argmax_agreement * 100.0, first(node.as_ref()), path.display()
     )]
     Diverges {
         /// Largest difference between outputs.
@@ -33,6 +33,8 @@ pub enum ExportError {
         argmax_agreement: f64,
         /// Examples compared.
         n: usize,
+        /// Label of the first node of a smaller model whose result is not that of the masked one, if it was found.
+        node: Option<String>,
         /// Target, which was not touched.
         path: PathBuf,
     },
@@ -59,4 +61,8 @@ pub enum ExportError {
     /// The observer asked to stop.
     #[error("the export was cancelled")]
     Cancelled,
+}
+
+fn first(node: Option<&String>) -> String {
+    node.map_or_else(String::new, |node| format!(", beginning at `{node}`"))
 }

@@ -14,6 +14,6 @@ mod write;
 pub use deflate::zip_bytes;
 pub use error::ExportError;
 pub use proof::{Equality, Proof, prove};
-pub use report::{ExportReport, GroupReport, LayerReport};
+pub use report::{Costs, ExportReport, GroupReport, LayerReport};
 pub use size::{Encoding, Sizes, TensorSizes, count_nonzeros, measure_sizes};
 pub use write::{Request, export};

@@ -29,7 +29,7 @@ pub enum Proof {
 const TOLERANCE: f64 = 1e-5;
 
 /// As [`TOLERANCE`], where sums are over fewer terms and in another order.
-const SHRUNK_TOLERANCE: f64 = 1e-4;
+pub(super) const SHRUNK_TOLERANCE: f64 = 1e-4;
 
 /// A proof, and for a smaller model that was run on data the same on random inputs.
 pub(super) struct Outcome {
@@ -110,6 +110,7 @@ fn same_outputs(
             max_abs_diff: agreement.max_abs_diff,
             argmax_agreement: agreement.argmax_agreement,
             n: agreement.n,
+            node: None,
             path: target.to_owned(),
         });
     }

@@ -1,7 +1,10 @@
 use super::proof::Outcome;
 use super::write::Pruned;
 use super::{Encoding, Equality, Proof, Sizes, TensorSizes, count_nonzeros, provenance};
-use crate::model::{Layer, Model, Sizes as InputSizes, layer_macs, layers_of};
+use crate::model::{
+    ENERGY_ASSUMPTIONS, Layer, Model, Sizes as InputSizes, activation_memory, effective_macs, layer_macs, layers_of,
+    model_energy, model_macs,
+};
 use crate::prune::{Criterion, Granularity, Plan, Subject};
 use crate::structure::{Inexact, UnitKind};
 use serde::Serialize;
@@ -63,6 +66,29 @@ pub struct GroupReport {
     pub threshold: f64,
 }
 
+/// What one example costs a dense runtime beside multiply-accumulates.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Costs {
+    /// Bytes of the activations that are alive at once, at most.
+    pub activation_peak_bytes: u64,
+    /// Bytes of all activations.
+    pub activation_bytes: u64,
+    /// Estimated millijoules.
+    pub energy_mj: f64,
+}
+
+impl Costs {
+    /// The costs of a model of which all shapes but the batch are known.
+    fn of(model: &Model) -> Option<Self> {
+        let memory = activation_memory(model)?;
+        Some(Self {
+            activation_peak_bytes: memory.peak_bytes,
+            activation_bytes: memory.sum_bytes,
+            energy_mj: model_energy(model)?.total_pj() * 1e-9,
+        })
+    }
+}
+
 /// What was exported, and how it was proven.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExportReport {
@@ -84,6 +110,12 @@ pub struct ExportReport {
     pub macs_before: Option<u64>,
     /// Of them, those with a weight that is not zero, rounded.
     pub macs_nonzero: Option<u64>,
+    /// Costs of one example that shapes tell, where they are known.
+    pub costs: Option<Costs>,
+    /// The same of the source.
+    pub costs_before: Option<Costs>,
+    /// What [`Costs::energy_mj`] assumes.
+    pub energy_assumptions: &'static str,
     /// Sizes.
     pub bytes: Sizes,
     /// Bytes of the source file.
@@ -126,15 +158,13 @@ impl ExportReport {
         path: PathBuf,
     ) -> Self {
         let written = pruned.written();
-        let layers = layer_reports(subject, pruned, plan, sizes);
+        let fixed = |model: &Model| sizes.fix(model).unwrap_or_else(|_unfixed| model.clone());
+        let (before, after) = (fixed(subject.model), fixed(written));
+        let layers = layer_reports(subject, pruned, plan, (&before, &after));
         let (weights, nonzero) = layers.iter().fold((0, 0), |(w, n), r| (w + r.weights, n + r.nonzeros()));
-        let sum = |macs: &dyn Fn(&LayerReport) -> Option<u64>| {
-            layers.iter().try_fold(0u64, |sum, layer| Some(sum.saturating_add(macs(layer)?)))
-        };
-        let alive = |layer: &LayerReport| {
-            let stored: usize = layer.shape_after.iter().product();
-            layer.macs_after.map(|macs| macs as f64 * layer.nonzeros() as f64 / stored.max(1) as f64)
-        };
+        let left = layers_of(&after);
+        let alive = |layer: &Layer| written.tensors.get(&layer.weight).map_or(0, count_nonzeros);
+        let alive: Vec<usize> = left.iter().map(alive).collect();
         let (equal, not_run) = match outcome.proof {
             Proof::Ran(equality) => (Some(equality), None),
             Proof::BytesOnly(reason) => (None, Some(reason)),
@@ -147,9 +177,12 @@ impl ExportReport {
             nonzeros: written.tensors.values().map(|t| count_nonzeros(t) as u64).sum(),
             params: written.parameter_count(),
             params_before: subject.model.parameter_count(),
-            macs: sum(&|layer| layer.macs_after),
-            macs_before: sum(&|layer| layer.macs),
-            macs_nonzero: layers.iter().map(alive).sum::<Option<f64>>().map(|macs| macs.round() as u64),
+            macs: model_macs(&after),
+            macs_before: model_macs(&before),
+            macs_nonzero: effective_macs(&after, &left, &alive),
+            costs: Costs::of(&after),
+            costs_before: Costs::of(&before),
+            energy_assumptions: ENERGY_ASSUMPTIONS,
             bytes,
             bytes_before: subject.model.origin.file_bytes,
             groups: group_reports(subject, pruned),
@@ -174,19 +207,22 @@ impl LayerReport {
     }
 }
 
-fn layer_reports(subject: &Subject<'_>, pruned: &Pruned, plan: &Plan, sizes: &InputSizes) -> Vec<LayerReport> {
+fn layer_reports(
+    subject: &Subject<'_>,
+    pruned: &Pruned,
+    plan: &Plan,
+    (before, after): (&Model, &Model),
+) -> Vec<LayerReport> {
     let written = pruned.written();
-    let fixed = |model: &Model| sizes.fix(model).unwrap_or_else(|_unfixed| model.clone());
-    let (before, after) = (fixed(subject.model), fixed(written));
-    let left = layers_of(&after);
+    let left = layers_of(after);
     subject
         .layers
         .iter()
         .map(|layer| {
             let now = left.iter().find(|l| l.name == layer.name);
             let mut report = layer_report(written, (layer, now), plan, pruned);
-            report.macs = layer_macs(&before, layer);
-            report.macs_after = now.map_or_else(|| report.macs.map(|_| 0), |now| layer_macs(&after, now));
+            report.macs = layer_macs(before, layer);
+            report.macs_after = now.map_or_else(|| report.macs.map(|_| 0), |now| layer_macs(after, now));
             report
         })
         .collect()

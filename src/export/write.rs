@@ -1,8 +1,9 @@
-use super::proof::{Outcome, prove_shrunk};
+use super::proof::{Outcome, SHRUNK_TOLERANCE, prove_shrunk};
 use super::size::measure_sizes_of;
 use super::{ExportError, ExportReport, prove, provenance};
 use crate::data::Dataset;
-use crate::eval::{EvalOptions, Probe, sizes_of};
+use crate::eval::{EvalOptions, Probe, first_divergence, sizes_of};
+use crate::exec::ExampleInputs;
 use crate::formats;
 use crate::model::{Model, Sizes};
 use crate::prune::{Mask, Plan, Subject};
@@ -61,7 +62,8 @@ pub fn export(
     let probe = data.map_or(random, |data| Probe::Data { data, limit: PROOF_EXAMPLES });
     let outcome = if pruned.smaller.is_some() {
         let also = data.map(|_| random);
-        prove_shrunk(&pruned.masked, written, &reopened, (&probe, also.as_ref()), path)?
+        let outcome = prove_shrunk(&pruned.masked, written, &reopened, (&probe, also.as_ref()), path);
+        outcome.map_err(|error| pruned.name_node(&subject, error, &sizes))?
     } else {
         Outcome { proof: prove(written, &reopened, Some(&probe), path)?, random: None }
     };
@@ -101,6 +103,18 @@ impl Pruned {
             provenance::stamp(&mut pruned.masked, plan, provenance::ZEROS_ONLY)?;
         }
         Ok(pruned)
+    }
+
+    /// Adds where a smaller model first goes another way.
+    fn name_node(&self, subject: &Subject<'_>, error: ExportError, sizes: &Sizes) -> ExportError {
+        let ExportError::Diverges { max_abs_diff, argmax_agreement, n, path, .. } = error else { return error };
+        let find = || {
+            let inputs = ExampleInputs::new(&self.masked, sizes, 0).batch(1).ok()?;
+            let (smaller, structure) = (self.smaller.as_ref()?, subject.structure?);
+            let removal = &self.mask.removal;
+            first_divergence(&self.masked, smaller, structure, removal, &inputs, SHRUNK_TOLERANCE).ok()?
+        };
+        ExportError::Diverges { max_abs_diff, argmax_agreement, n, node: find().map(|found| found.node), path }
     }
 
     pub(super) fn written(&self) -> &Model {

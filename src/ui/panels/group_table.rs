@@ -149,8 +149,8 @@ fn group_row(ui: &mut Ui, project: &Project, (index, group): (usize, &Group), sc
 fn cost_text(project: &Project, group: &Group, scene: &Scene<'_>) -> String {
     let macs: Option<f64> = group.layers.iter().map(|&layer| project.macs_left(layer)).sum();
     let Some(macs) = macs.map(figures::short_count) else { return String::new() };
-    match scene.session.scoreboard().milliseconds_of(project, &group.layers) {
-        Some(ms) => format!(" · {macs} · {}", figures::milliseconds(ms)),
+    match scene.session.scoreboard().milliseconds_of(&group.layers) {
+        Some([_, ms]) => format!(" · {macs} · {}", figures::milliseconds(ms)),
         None => format!(" · {macs} MACs"),
     }
 }
@@ -185,8 +185,11 @@ fn group_tooltip(ui: &mut Ui, project: &Project, (index, group): (usize, &Group)
     lines.extend(
         macs.map(|macs| format!("{} multiply-accumulates are left for one example", figures::short_count(macs))),
     );
-    let time = scene.session.scoreboard().milliseconds_of(project, &group.layers);
-    lines.extend(time.map(|ms| format!("{} measured at batch 1", figures::milliseconds(ms))));
+    let time = scene.session.scoreboard().milliseconds_of(&group.layers);
+    lines.extend(time.map(|[before, ms]| {
+        let [before, ms] = [before, ms].map(figures::milliseconds);
+        format!("{ms} measured at batch 1, dense {before}")
+    }));
     lines.extend(project.preview().group(index).and_then(|g| g.problem.clone()));
     ui.label(lines.join("\n"));
 }

@@ -264,7 +264,7 @@ fn macs(scene: &Scene<'_>) -> Figure {
     let dense = figures::short_count(macs as f64);
     let stored = scene.session.scoreboard().stored.current();
     let left = stored.and_then(|s| s.macs).map(|macs| macs as f64);
-    let left = left.or_else(|| (0..project.layers().len()).map(|layer| project.macs_left(layer)).sum());
+    let left = left.or_else(|| project.total_macs_left());
     if let Some(left) = left.filter(|&left| left < macs as f64) {
         return Figure {
             label: MACS,
