@@ -1,4 +1,4 @@
-use super::command::{Command, Overlay, PathPurpose, Tab, Target};
+use super::command::{Command, Listing, Overlay, PathPurpose, Tab, Target};
 use super::settings::CountScale;
 use super::{Project, Session};
 use crate::prune::Granularity;
@@ -183,6 +183,20 @@ pub fn catalog() -> Vec<Entry> {
         ),
         group(entry(
             View,
+            "List layers",
+            "Ctrl+Shift+G",
+            Command::ShowListing(Listing::Layers),
+            "Every layer, pruned by its own weights.",
+        )),
+        entry(
+            View,
+            "List groups",
+            "Ctrl+G",
+            Command::ShowListing(Listing::Groups),
+            "Channels that go together over several layers, residual blocks, and what stays.",
+        ),
+        group(entry(
+            View,
             "Linear magnitude",
             "",
             Command::SetMagnitudeScale(HistogramScale::Linear),
@@ -271,6 +285,34 @@ pub fn catalog() -> Vec<Entry> {
         ),
         group(entry(
             Prune,
+            "Remove 30 % of channels globally",
+            "",
+            Command::CutGroupsGlobally { sparsity: 0.3 },
+            "One ranking over all groups that are not locked; scores of each layer over their mean.",
+        )),
+        entry(
+            Prune,
+            "Remove 50 % of channels globally",
+            "",
+            Command::CutGroupsGlobally { sparsity: 0.5 },
+            "One ranking over all groups that are not locked; scores of each layer over their mean.",
+        ),
+        entry(
+            Prune,
+            "Take zero channels out for good",
+            "Ctrl+Shift+E",
+            Command::SetShrink(true),
+            "Measure and export a smaller model: channels that are entirely zero are removed.",
+        ),
+        entry(
+            Prune,
+            "Leave zero channels in",
+            "",
+            Command::SetShrink(false),
+            "Measure and export a model of the same shapes, with zeros.",
+        ),
+        group(entry(
+            Prune,
             "Lock or unlock",
             "Ctrl+L",
             Command::ToggleLock,
@@ -316,8 +358,12 @@ impl Session {
             | Command::FocusPrevious
             | Command::CopyCommandLine
             | Command::CutGlobally { .. }
+            | Command::ShowListing(_)
             | Command::MeasureAgain
             | Command::ShowTab(_) => project.is_some(),
+            Command::CutGroupsGlobally { .. } | Command::SetShrink(_) => {
+                project.is_some_and(|p| !p.opened.groups().is_empty() || !p.opened.blocks.is_empty())
+            }
             Command::SetGranularity { .. } | Command::ToggleLock | Command::ResetSelected => {
                 project.is_some_and(Project::has_layers) && !self.selection().is_empty()
             }

@@ -2,6 +2,7 @@
 
 mod files;
 mod flows;
+mod groups;
 mod paint;
 mod snapshots;
 mod tokens;

@@ -105,11 +105,28 @@ fn remove_block(model: &mut Model, block: &Block) -> Result<(), StructureError> 
         index += 1;
         !gone.contains(&(index - 1)) && node.op != DROPPED
     });
-    let after = readable(graph);
-    // What only the branch read goes with it; what nobody read before stays.
-    model.tensors.retain(|name, _| after.contains(name) || !before.contains(name));
-    compact(graph, &model.tensors.keys().cloned().collect());
+    sweep(model, &before);
     Ok(())
+}
+
+/// Drops what was read `before` and is no more: nodes, and then stored tensors. What nobody read before stays.
+pub fn sweep(model: &mut Model, before: &HashSet<String>) {
+    let Some(graph) = &mut model.graph else { return };
+    loop {
+        let after = readable(graph);
+        let Graph { nodes, values, .. } = graph;
+        let name = |id: &ValueId| &values[id.0 as usize].name;
+        let unread = |id: &ValueId| before.contains(name(id)) && !after.contains(name(id));
+        let count = nodes.len();
+        nodes.retain(|node| {
+            node.outputs.iter().flatten().next().is_none() || !node.outputs.iter().flatten().all(unread)
+        });
+        if nodes.len() == count {
+            model.tensors.retain(|name, _| after.contains(name) || !before.contains(name));
+            break;
+        }
+    }
+    compact(graph, &model.tensors.keys().cloned().collect());
 }
 
 /// Marks a node that is to be left out.
@@ -133,7 +150,7 @@ fn bypass(graph: &mut Graph, id: NodeId) {
 }
 
 /// Names of all values that something reads.
-fn readable(graph: &Graph) -> HashSet<String> {
+pub fn readable(graph: &Graph) -> HashSet<String> {
     let reads = graph.nodes.iter().flat_map(|n| n.inputs.iter().flatten()).chain(&graph.outputs);
     let captured =
         graph.nodes.iter().flat_map(Node::subgraphs).flat_map(|g| g.captures().into_iter().map(str::to_owned));

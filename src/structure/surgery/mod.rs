@@ -85,6 +85,9 @@ pub fn shrink(
     shrunk.graph = Some(graph);
     infer_facts(&mut shrunk)?;
     compare(&shrunk, &expected)?;
+    if let Some(graph) = &model.graph {
+        depth::sweep(&mut shrunk, &depth::readable(graph));
+    }
     depth::remove_blocks(&mut shrunk, &removal.blocks)?;
     check_consistency(&shrunk)?;
     let kept = kept_channels(structure, &gone);

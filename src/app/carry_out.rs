@@ -1,0 +1,92 @@
+//! What background work does with a plan: bind it, take out what goes, run it against the clock.
+
+use super::project::Opened;
+use crate::exec::latency::{self, Comparison, Repeats, StepComparison};
+use crate::exec::{Bound, ExampleInputs, Program};
+use crate::model::{Model, Sizes as InputSizes};
+use crate::prune::{Plan, PruneError};
+use std::sync::Arc;
+
+/// Why a graph cannot run with these sizes of its inputs, in one sentence.
+pub(super) fn try_sizes(model: &Model, dense: Option<&Bound>, sizes: &InputSizes) -> Result<(), String> {
+    if let Some((name, _)) = sizes.iter().find(|&(_, size)| size == 0) {
+        return Err(format!("{name} has to be 1 or more."));
+    }
+    let refused = |why: String| format!("The model cannot run with these sizes: {why}.");
+    sizes.fix(model).map_err(|e| refused(e.to_string()))?;
+    let Some(dense) = dense else { return Ok(()) };
+    // Inputs that cannot be made up say nothing against the sizes.
+    let Ok(inputs) = ExampleInputs::new(model, sizes, 0).batch(1) else { return Ok(()) };
+    dense.run(&inputs).map(|_| ()).map_err(|e| refused(e.to_string()))
+}
+
+/// Rounds in which every step is timed.
+const STEP_ROUNDS: usize = 9;
+
+/// By layer, milliseconds of the dense model and of the plan's; none without steps of their own.
+pub(super) type LayerTimes = Arc<[Option<[f64; 2]>]>;
+
+/// Both at batch 1, in turn: as a whole, and then layer by layer.
+pub(super) fn compare_latency(
+    (opened, sizes): (&Opened, &InputSizes),
+    [dense, pruned]: [&Bound; 2],
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Option<(Comparison, LayerTimes)>, String> {
+    let inputs = ExampleInputs::new(&opened.model, sizes, 0).batch(1).map_err(|e| e.to_string())?;
+    let pair = ((dense, &inputs[..]), (pruned, &inputs[..]));
+    let whole = latency::compare(pair.0, pair.1, Repeats::default(), cancelled).map_err(|e| e.to_string())?;
+    let steps = latency::compare_steps(pair.0, pair.1, STEP_ROUNDS, cancelled).map_err(|e| e.to_string())?;
+    Ok(whole.zip(steps.map(|steps| times_of_layers(opened, &steps))))
+}
+
+/// Times of the steps that begin with a layer's nodes.
+fn times_of_layers(opened: &Opened, steps: &[StepComparison]) -> LayerTimes {
+    let Some(graph) = &opened.model.graph else { return Arc::new([]) };
+    let of_layer = |layer: &crate::model::Layer| {
+        let labels: Vec<&str> = layer.nodes.iter().map(|&id| graph.node(id).label()).collect();
+        let mut own = steps.iter().filter(|step| step.nodes.iter().any(|n| labels.contains(&n.as_str()))).peekable();
+        own.peek()?;
+        let ms = |latency: &Option<latency::Latency>| latency.as_ref().map_or(0.0, |l| l.median_ms);
+        Some(own.fold([0.0, 0.0], |[a, b], step| [a + ms(&step.a), b + ms(&step.b)]))
+    };
+    opened.layers.iter().map(of_layer).collect()
+}
+
+/// The masked model bound for running.
+pub(super) fn bind(opened: &Opened, plan: &Plan, dense: &Bound) -> Result<Bound, String> {
+    let subject = opened.subject();
+    let mask = subject.resolve(plan).map_err(|e| e.to_string())?;
+    let masked = subject.masked(&mask).map_err(|e| e.to_string())?;
+    dense.rebind(&masked).map_err(|e| e.to_string())
+}
+
+/// What an export would write, bound for running.
+pub(super) fn bind_smaller(opened: &Opened, plan: &Plan, dense: &Bound) -> Result<Bound, String> {
+    if !plan.shrink {
+        return bind(opened, plan, dense);
+    }
+    let pruned = Pruned::of(opened, plan).map_err(|e| e.to_string())?;
+    if !pruned.shrunk {
+        return dense.rebind(&pruned.model).map_err(|e| e.to_string());
+    }
+    let program = Program::compile(&pruned.model).map_err(|e| e.to_string())?;
+    program.bind(&pruned.model).map_err(|e| e.to_string())
+}
+
+/// What an export would write.
+pub(super) struct Pruned {
+    pub model: Model,
+    pub dead: usize,
+    pub shrunk: bool,
+}
+
+impl Pruned {
+    pub fn of(opened: &Opened, plan: &Plan) -> Result<Self, PruneError> {
+        let subject = opened.subject();
+        let mask = subject.resolve(plan)?;
+        let shrunk = plan.shrink && !mask.removal.is_empty();
+        let mut model = if shrunk { subject.shrunk(&mask)?.model } else { subject.masked(&mask)? };
+        model.origin = opened.model.origin.clone();
+        Ok(Self { model, dead: mask.dead.len(), shrunk })
+    }
+}
