@@ -59,8 +59,11 @@ fn at_every_tenth(model: &Model, extension: &str, data: Option<&Dataset>) {
         assert!(opened.metadata.contains_key(CHANNELS_KEY) && opened.metadata.contains_key(provenance::PLAN));
         assert_eq!(opened.metadata[provenance::RESULT], provenance::SHRUNK);
         for layer in layers_of(&opened) {
-            let said = report.layers.iter().find(|l| l.name == layer.name).unwrap();
-            assert_eq!(said.shape_after, layer.shape, "{}", layer.name);
+            match report.layers.iter().find(|l| l.name == layer.name) {
+                Some(said) => assert_eq!(said.shape_after, layer.shape, "{}", layer.name),
+                // What removed channels still sent at the border.
+                None => assert!(layer.name.contains("border"), "{}", layer.name),
+            }
         }
     }
 }
