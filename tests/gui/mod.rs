@@ -2,6 +2,7 @@
 
 mod files;
 mod flows;
+mod graph;
 mod paint;
 mod snapshots;
 mod tokens;
