@@ -1,7 +1,7 @@
 //! The graph as boxes: selecting, finding, moving about.
 
 use super::Driver;
-use egui::{Event, Key, Modifiers, MouseWheelUnit, Rect, Theme, TouchPhase, vec2};
+use egui::{Event, Key, Modifiers, MouseWheelSource, MouseWheelUnit, Rect, Theme, TouchPhase, vec2};
 use egui_kittest::kittest::Queryable as _;
 use secateur::app::{Command, SelectMode, Tab};
 use secateur::model::{Model, Tensor};
@@ -68,6 +68,7 @@ fn scrolling_zooms_about_the_pointer_dragging_pans_and_a_key_fits_again() {
             unit: MouseWheelUnit::Line,
             delta,
             phase: TouchPhase::Move,
+            source: MouseWheelSource::Unknown,
             modifiers: Modifiers::NONE,
         };
         driver.harness.event(wheel);

@@ -3,9 +3,13 @@
 use super::rows::Rows;
 
 /// Width and height of the view that is aimed at, in points.
-const VIEW: [f32; 2] = [660.0, 520.0];
+const VIEW: [f32; 2] = [660.0, 430.0];
 /// Lines that may go from one column to the next.
-const MOST_LINES: usize = 3;
+const MOST_LINES: usize = 6;
+/// Share of a column that must be filled before it is cut.
+const LATE: f32 = 0.8;
+/// Steps in which the height of columns is found.
+const HALVINGS: usize = 14;
 /// Columns are only worth it if everything gets larger by more than this for each.
 const WORTH: f32 = 0.03;
 const MOST_COLUMNS: usize = 14;
@@ -58,24 +62,45 @@ pub fn columns(rows: &Rows, places: &[f32]) -> Columns {
     best.map_or_else(|| arrange(rows, places, &heights, &gaps, &[0]), |(_, columns)| columns)
 }
 
-/// First ranks of columns of about equal height; none if there are not enough places to cut.
+/// First ranks of so many columns, of which the highest is as low as can be; none if there are not enough places
+/// to cut.
 fn cuts(rows: &Rows, heights: &[f32], gaps: &[f32], count: usize) -> Option<Vec<usize>> {
     let mut tops = vec![0.0];
     for (height, gap) in heights.iter().zip(gaps) {
         tops.push(tops[tops.len() - 1] + height + gap);
     }
-    let total = tops[tops.len() - 1];
-    let allowed =
-        |rank: usize| rows.rows[rank - 1].iter().filter(|&&at| !rows.down[at].is_empty()).count() <= MOST_LINES;
-    let mut starts = vec![0];
-    for column in 1..count {
-        let wanted = total * column as f32 / count as f32;
-        let least = starts[starts.len() - 1] + 1;
-        let off = |rank: &usize| (tops[*rank] - wanted).abs();
-        let cut = (least..heights.len()).filter(|&rank| allowed(rank)).min_by(|a, b| off(a).total_cmp(&off(b)))?;
-        starts.push(cut);
+    let lines = |rank: usize| rows.rows[rank - 1].iter().filter(|&&at| !rows.down[at].is_empty()).count();
+    let lines: Vec<usize> = (0..heights.len()).map(|rank| if rank == 0 { 0 } else { lines(rank) }).collect();
+    let (mut low, mut high) = (tops[tops.len() - 1] / count as f32, tops[tops.len() - 1]);
+    let mut best = pack(&tops, &lines, high);
+    for _ in 0..HALVINGS {
+        let limit = f32::midpoint(low, high);
+        let found = pack(&tops, &lines, limit);
+        let fits = found.as_ref().is_some_and(|starts| starts.len() <= count);
+        if fits {
+            (high, best) = (limit, found);
+        } else {
+            low = limit;
+        }
     }
-    Some(starts)
+    best.filter(|starts| starts.len() == count)
+}
+
+/// Columns filled one after the other up to a height; none if a piece without a place to cut is higher.
+fn pack(tops: &[f32], lines: &[usize], limit: f32) -> Option<Vec<usize>> {
+    let mut starts = vec![0];
+    loop {
+        let start = starts[starts.len() - 1];
+        if tops[tops.len() - 1] - tops[start] <= limit {
+            return Some(starts);
+        }
+        let fits = (start + 1..lines.len()).take_while(|&rank| tops[rank] - tops[start] <= limit);
+        let allowed: Vec<usize> = fits.filter(|&rank| lines[rank] <= MOST_LINES).collect();
+        let late = |rank: &&usize| tops[**rank] - tops[start] >= limit * LATE;
+        // Where few lines go over if that leaves the column almost as full.
+        let few = allowed.iter().rev().filter(late).min_by_key(|&&rank| lines[rank]);
+        starts.push(*few.or(allowed.last())?);
+    }
 }
 
 fn arrange(rows: &Rows, places: &[f32], heights: &[f32], gaps: &[f32], starts: &[usize]) -> Columns {

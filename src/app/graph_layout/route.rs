@@ -10,6 +10,9 @@ const CORNER: f32 = 9.0;
 /// From a column to the first line beside, above or below it, and from line to line.
 const LANE: [f32; 2] = [15.0, 8.0];
 
+/// Pieces of a line that goes over, up to where it has gone up.
+const SHARED: usize = 5;
+
 /// Control points of a quarter of a circle lie this far along the sides of its square.
 const QUARTER: f32 = 0.552_285;
 
@@ -81,13 +84,28 @@ impl Pen<'_> {
         if self.columns.column[self.rows.rank[below]] == column {
             self.curves.push(bend([from.x, from.bottom], [to.x, to.top]));
         } else {
-            let corners = self.over(above, rank, column, to);
-            self.curves.extend(rounded(&corners));
+            let way = self.over(above, rank, column, to);
+            let known = self.rows.down[above].iter().find_map(|&other| self.links.get(&(above, other))).cloned();
+            if let Some(known) = known {
+                // Up to the last corner but one it is the line of the one before.
+                let shared = known.len().min(SHARED);
+                let branch = [self.curves[known[shared - 1] as usize][3], way[3], way[4], way[5]];
+                self.curves.extend(rounded(&branch));
+                let drawn = known[..shared].iter().copied().chain(first as u32..self.curves.len() as u32).collect();
+                return self.kept(above, below, drawn);
+            }
+            self.curves.extend(rounded(&way));
         }
+        self.kept(above, below, (first as u32..self.curves.len() as u32).collect())
+    }
+
+    /// Remembers a link, and goes on through the rank where it leads to a line.
+    fn kept(&mut self, above: usize, below: usize, mut drawn: Vec<u32>) -> Vec<u32> {
+        let to = &self.spots[below];
         if self.rows.is_line(below) && to.bottom > to.top {
+            drawn.push(self.curves.len() as u32);
             self.curves.push(bend([to.x, to.top], [to.x, to.bottom]));
         }
-        let drawn: Vec<u32> = (first as u32..self.curves.len() as u32).collect();
         self.links.insert((above, below), drawn.clone());
         drawn
     }

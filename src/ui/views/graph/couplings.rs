@@ -4,7 +4,7 @@ use crate::ui::Scene;
 use crate::ui::theme::{self, CONTROL_RADIUS, Tokens};
 use crate::ui::widgets::elided_start;
 use egui::{
-    Align2, Color32, CornerRadius, FontFamily, FontId, Painter, Pos2, Rect, Role, Sense, Shape, Stroke, StrokeKind, Ui,
+    Color32, CornerRadius, FontFamily, FontId, Painter, Pos2, Rect, Role, Sense, Shape, Stroke, StrokeKind, Ui,
     WidgetInfo, pos2, vec2,
 };
 
@@ -108,25 +108,30 @@ pub fn paint_bands(painter: &Painter, frame: &Frame<'_>, couplings: &[Coupling],
     }
 }
 
-/// Name and size of each group, in the corner; or why the layer's channels stay.
-pub fn paint_badges(ui: &Ui, frame: &Frame<'_>, couplings: &[Coupling], scene: &Scene<'_>) {
+/// Name and size of each group in a row above the graph; or why the layer's channels stay.
+pub fn badges(ui: &Ui, row: Rect, frame: &Frame<'_>, scene: &Scene<'_>) {
     let t = scene.t;
-    let mut top = frame.view.top() + 10.0;
-    for coupling in couplings {
+    let couplings = of(frame, scene);
+    let room = (row.width() - GAP * couplings.len().saturating_sub(1) as f32) / couplings.len().max(1) as f32;
+    let mut left = row.left();
+    for coupling in &couplings {
         let label = format!("Goes together: {}, {}", coupling.name, coupling.members);
-        let rect = badge(ui, frame, top, coupling.colour, [&coupling.name, &coupling.members], t);
+        let place = Rect::from_min_max(pos2(left, row.top()), pos2(left + room, row.bottom()));
+        let rect = badge(ui, place, coupling.colour, [&coupling.name, &coupling.members], t);
         explain(ui, rect, &label, &coupling.layers);
-        top = rect.bottom() + 6.0;
+        left = rect.right() + GAP;
     }
     let Some(layer) = frame.looked_at(scene).filter(|_| couplings.is_empty()) else { return };
     if let Some((_, reason)) = frame.picture.pinned[layer].first() {
         let reason = reason.strip_prefix("pinned: ").unwrap_or(reason);
         let name = &frame.project.layers()[layer].name;
-        let title = format!("{name} keeps its channels");
-        let rect = badge(ui, frame, top, t.faint, [&title, reason], t);
-        explain(ui, rect, &format!("{title}: {reason}"), reason);
+        let rect = badge(ui, row, t.faint, [name, &format!("stays: {reason}")], t);
+        explain(ui, rect, &format!("{name} keeps its channels: {reason}"), reason);
     }
 }
+
+/// Between badges.
+const GAP: f32 = 8.0;
 
 /// What the badge says, for who cannot see it or wants all of it.
 fn explain(ui: &Ui, rect: Rect, label: &str, tip: &str) {
@@ -135,27 +140,30 @@ fn explain(ui: &Ui, rect: Rect, label: &str, tip: &str) {
     response.on_hover_text(tip);
 }
 
-fn badge(ui: &Ui, frame: &Frame<'_>, top: f32, colour: Color32, lines: [&str; 2], t: &Tokens) -> Rect {
-    const HEIGHT: f32 = 40.0;
-    let room = (frame.view.width() * 0.62).min(340.0);
+fn badge(ui: &Ui, place: Rect, colour: Color32, [name, note]: [&str; 2], t: &Tokens) -> Rect {
+    const BAND: f32 = 4.0;
+    const PADDING: f32 = 10.0;
     let painter = ui.painter();
-    let fonts = [FontId::new(12.0, theme::strong()), FontId::new(11.0, FontFamily::Proportional)];
-    let first = elided_start(ui, lines[0], &fonts[0], room);
-    let mut second = egui::text::LayoutJob::simple_singleline(lines[1].to_owned(), fonts[1].clone(), t.dim);
-    second.wrap = egui::text::TextWrapping::truncate_at_width(room);
-    let second = painter.layout_job(second);
-    let first = painter.layout_no_wrap(first, fonts[0].clone(), t.text);
-    let width = first.size().x.max(second.size().x) + 28.0;
-    let rect = Rect::from_min_size(pos2(frame.view.left() + 10.0, top), vec2(width, HEIGHT));
-    let radius = CornerRadius::same(CONTROL_RADIUS);
-    painter.rect(rect, radius, t.panel, Stroke::new(1.0, t.line), StrokeKind::Inside);
-    let band = Rect::from_min_max(rect.min, pos2(rect.left() + 4.0, rect.bottom()));
+    let strong = FontId::new(12.0, theme::strong());
+    let room = place.width() - BAND - 2.0 * PADDING - GAP;
+    let small = FontId::new(11.0, FontFamily::Proportional);
+    let cut = |text: &str, width: f32| {
+        let mut job = egui::text::LayoutJob::simple_singleline(text.to_owned(), small.clone(), t.dim);
+        job.wrap = egui::text::TextWrapping::truncate_at_width(width);
+        painter.layout_job(job)
+    };
+    let wanted = cut(note, f32::INFINITY).size().x;
+    let name = elided_start(ui, name, &strong, (room - wanted).max(room * 0.45));
+    let name = painter.layout_no_wrap(name, strong, t.text);
+    let note = cut(note, (room - name.size().x).max(8.0));
+    let width = BAND + 2.0 * PADDING + GAP + name.size().x + note.size().x;
+    let rect = Rect::from_min_size(place.min, vec2(width, place.height()));
+    painter.rect(rect, CornerRadius::same(CONTROL_RADIUS), t.panel, Stroke::new(1.0, t.line), StrokeKind::Inside);
+    let band = rect.with_max_x(rect.left() + BAND);
     painter.rect_filled(band, CornerRadius { nw: CONTROL_RADIUS, sw: CONTROL_RADIUS, ne: 0, se: 0 }, colour);
-    painter.galley(rect.min + vec2(14.0, 5.0), first, t.text);
-    painter.galley(
-        Align2::LEFT_BOTTOM.align_size_within_rect(second.size(), rect.translate(vec2(14.0, -5.0))).min,
-        second,
-        t.dim,
-    );
+    let middle = |galley: &egui::Galley, x: f32| pos2(x, rect.center().y - galley.size().y / 2.0);
+    let at = middle(&note, rect.left() + BAND + PADDING + name.size().x + GAP);
+    painter.galley(middle(&name, rect.left() + BAND + PADDING), name, t.text);
+    painter.galley(at, note, t.dim);
     rect
 }

@@ -18,7 +18,7 @@ use egui::{
 use search::Search;
 
 /// Steps of zoom for each point that a wheel turns.
-const WHEEL: f32 = 3.0 / 40.0;
+const WHEEL: f32 = 1.5 / 40.0;
 /// Steps of zoom of a button or key.
 const BUTTON: f32 = 4.0;
 /// Points that an arrow key pans.
@@ -81,7 +81,10 @@ pub fn graph(ui: &mut Ui, scene: &mut Scene<'_>) {
     };
     let nodes = graph.nodes.len();
     header(ui, &mut frame, nodes, scene);
+    let row = ui.allocate_exact_size(vec2(ui.available_width(), theme::CONTROL_HEIGHT), Sense::hover()).0;
     canvas(ui, &mut frame, scene);
+    let right = controls::controls(ui, row, &mut frame, scene);
+    couplings::badges(ui, row.with_max_x(right - 12.0), &frame, scene);
     let Frame { camera, search, .. } = frame;
     search.store(ui);
     ui.data_mut(|d| d.insert_temp(id, camera));
@@ -98,6 +101,7 @@ fn header(ui: &mut Ui, frame: &mut Frame<'_>, nodes: usize, scene: &Scene<'_>) {
         );
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let asked = frame.search.show(ui, &frame.picture.layout, scene);
+            controls::legend(ui, scene);
             if let Some(index) = asked {
                 frame.camera.center_on(frame.picture.layout.boxes[index].center());
                 if frame.camera.zoom() < READABLE {
@@ -107,7 +111,6 @@ fn header(ui: &mut Ui, frame: &mut Frame<'_>, nodes: usize, scene: &Scene<'_>) {
             }
         });
     });
-    ui.add_space(4.0);
 }
 
 fn canvas(ui: &mut Ui, frame: &mut Frame<'_>, scene: &mut Scene<'_>) {
@@ -127,7 +130,6 @@ fn canvas(ui: &mut Ui, frame: &mut Frame<'_>, scene: &mut Scene<'_>) {
     inner.set_clip_rect(view.shrink(1.0).intersect(ui.clip_rect()));
     press_boxes(&inner, frame, scene);
     paint::paint(&inner, frame, scene);
-    controls::controls(&mut inner, frame, scene);
     if response.has_focus() {
         ui.painter().rect_stroke(view, radius, Stroke::new(1.0, t.accent), StrokeKind::Inside);
     }

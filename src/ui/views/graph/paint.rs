@@ -9,7 +9,9 @@ use egui::{Align2, Color32, CornerRadius, FontFamily, FontId, Rect, Shape, Strok
 /// Letters smaller than this are left out.
 const LEGIBLE: f32 = 6.5;
 /// A name is never smaller than this while its box has room for it.
-const NAME: f32 = 9.0;
+const NAME: f32 = 8.5;
+/// How high letters may be in the lowest box of a layer, at full size.
+const LOWEST: f32 = 34.0;
 /// How much of the colour of the cut a layer of zeros takes: text stays legible on it.
 const FULL: f32 = 0.55;
 /// What is not found is faint.
@@ -38,7 +40,6 @@ pub fn paint(ui: &Ui, frame: &Frame<'_>, scene: &Scene<'_>) {
         couplings::paint_bands(ui.painter(), frame, &found, (index, rect));
         outline(ui, frame, (index, rect), scene);
     }
-    couplings::paint_badges(ui, frame, &found, scene);
 }
 
 fn edges(ui: &Ui, frame: &Frame<'_>, scene: &Scene<'_>) {
@@ -150,7 +151,7 @@ fn sized(size: f32) -> f32 {
 fn layer_text(ui: &Ui, found: &GraphBox, rect: Rect, share: f64, (frame, strength): (&Frame<'_>, f32), t: &Tokens) {
     let zoom = frame.camera.zoom();
     let prunable = found.layers.iter().any(|&layer| frame.project.layers()[layer].prunability.is_prunable());
-    let name_size = sized((13.0 * zoom).max(NAME.min(rect.height() * 0.7)));
+    let name_size = sized((13.0 * zoom).max(NAME.min(LOWEST * zoom)));
     let small = sized(11.0 * zoom);
     if name_size < LEGIBLE {
         return;
@@ -178,7 +179,9 @@ fn layer_text(ui: &Ui, found: &GraphBox, rect: Rect, share: f64, (frame, strengt
     let colour = ink(if prunable { t.text } else { t.dim });
     ui.painter().text(pos2(inner.left(), middle(0)), Align2::LEFT_CENTER, name, name_font, colour);
     if with_detail {
-        let below = [(&found.detail, t.dim), (&found.caption, if share > 0.3 { t.dim } else { t.faint })];
+        // The fuller the colour, the stronger the letters.
+        let strong = |colour: Color32| colour.lerp_to_gamma(t.text, (1.4 * share).min(1.0) as f32);
+        let below = [(&found.detail, strong(t.dim)), (&found.caption, strong(t.faint))];
         for (line, (text, colour)) in below.into_iter().enumerate().filter(|(_, (text, _))| !text.is_empty()) {
             truncated(ui, pos2(inner.left(), middle(line + 1)), inner.width(), text, &plain, ink(colour));
         }
