@@ -59,7 +59,9 @@ fn check(layout: &GraphLayout) {
     }
     let apart = |a: &GraphBox, b: &GraphBox| (0..2).any(|i| a.max[i] < b.min[i] || b.max[i] < a.min[i]);
     for (index, a) in layout.boxes.iter().enumerate() {
-        assert!(a.min.iter().all(|&v| v >= 0.0) && a.max[0] <= layout.size[0] + 1.0 && a.max[1] <= layout.size[1]);
+        // Places are rounded to whole points.
+        let inside = (0..2).all(|i| a.min[i] >= -1.0 && a.max[i] <= layout.size[i] + 1.0);
+        assert!(inside, "{} from {:?} to {:?} lies outside of {:?}", a.name, a.min, a.max, layout.size);
         for b in &layout.boxes[index + 1..] {
             assert!(apart(a, b), "{} lies on {}", a.name, b.name);
         }
@@ -113,14 +115,15 @@ fn a_function_in_pieces_is_one_word_and_a_normalisation_before_its_reader_goes_w
 #[test]
 fn a_chain_is_straight_and_long_lines_pass_beside_it() {
     let model = residual(3);
-    let layout = layout(&model);
-    check(&layout);
-    let chain: Vec<f32> = layout.boxes.iter().filter(|b| b.kind != BoxKind::Output).map(|b| b.center()[0]).collect();
-    assert!(chain.iter().all(|x| (x - chain[0]).abs() <= 1.0), "{chain:?}");
-    let skip = layout.edges.iter().find(|edge| edge.to == edge.from + 3).unwrap();
-    let first = &layout.boxes[1];
-    let beside = skip.curves.iter().map(|&c| layout.curves[c as usize][3][0]).fold(0.0, f32::max);
-    assert!(beside > first.max[0] || beside < first.min[0]);
+    check(&layout(&model));
+    let (boxes, pairs) = super::contract::contract(&model, model.graph.as_ref().unwrap(), &layers_of(&model));
+    let mut rows = super::rows::Rows::of(&boxes, &pairs);
+    super::order::reduce_crossings(&mut rows);
+    let places = super::align::places(&rows);
+    let (chain, lines) = places.split_at(boxes.len());
+    assert!(chain.iter().all(|x| (x - chain[0]).abs() < 0.01), "{chain:?}");
+    assert_eq!(lines.len(), 6, "two ranks to pass in each block");
+    assert!(lines.iter().all(|x| (x - chain[0]).abs() > rows.size[1][0] / 2.0), "{lines:?}");
 }
 
 #[test]
