@@ -34,6 +34,8 @@ pub enum Tab {
     Channels,
     /// The weights themselves as an image.
     Weights,
+    /// Layers, what joins them, and which go together.
+    Graph,
     /// Examples of the open data as the model gets them.
     Data,
     /// What the opened file is.

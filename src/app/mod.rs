@@ -13,6 +13,8 @@ mod edit;
 mod excerpt;
 pub mod figures;
 mod filter;
+mod graph_layout;
+mod graph_picture;
 mod group_edit;
 mod group_preview;
 mod history;
@@ -35,6 +37,8 @@ pub use command::{Command, EditPhase, GroupTarget, Listing, Overlay, PathPurpose
 pub use command_line::{CommandLine, command_line};
 pub use excerpt::{ArrayExcerpt, Excerpt, Numbers};
 pub use filter::{Filter, SortKey, arrange};
+pub use graph_layout::{BoxKind, Curve, GraphBox, GraphEdge, GraphLayout};
+pub use graph_picture::GraphPicture;
 pub use group_preview::GroupPreview;
 pub use history::{History, Step, StepId, StepMetrics};
 pub use messages::{Message, Messages, Offer, Severity};

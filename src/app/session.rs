@@ -2,6 +2,7 @@ use super::command::{Command, Listing, Overlay, PathPurpose, Tab};
 use super::command_line::CommandLine;
 use super::excerpt::Excerpt;
 use super::filter::{Filter, SortKey, arrange};
+use super::graph_picture::Drawn;
 use super::history::History;
 use super::messages::Messages;
 use super::open_data::{Gallery, OpenData};
@@ -79,6 +80,8 @@ pub struct Session {
     /// The weights as they were last drawn, and what is wanted on screen.
     pub(super) picture: Option<(Asked, Arc<WeightPicture>)>,
     pub(super) picture_asked: Option<Asked>,
+    /// The graph as it is drawn; of a model that was opened before until it is looked at.
+    pub(super) graph: Option<Drawn>,
     /// The model that was opened leaves sizes open, and nobody has been asked yet.
     pub(super) sizes_due: bool,
     /// Counts pairs of model and data measured; a dense result is current if it carries the newest number.
@@ -109,6 +112,7 @@ impl Session {
             plan_file: None,
             picture: None,
             picture_asked: None,
+            graph: None,
             sizes_due: false,
             round: 0,
             ticket: 0,
@@ -260,6 +264,7 @@ impl Session {
             self.ask_for_sizes();
         }
         self.draw_weights();
+        self.draw_graph();
     }
 
     /// Waits until nothing runs and takes in the results. For tests and scripted use.
@@ -309,6 +314,7 @@ impl Session {
         self.view.sizes_problem = None;
         self.plan_file = None;
         (self.picture, self.picture_asked) = (None, None);
+        self.graph = None;
         self.arrange_rows();
     }
 

@@ -1,4 +1,5 @@
 use super::carry_out::{LayerTimes, Pruned, bind, bind_smaller, compare_latency, try_sizes};
+use super::graph_picture::GraphPicture;
 use super::history::{StepId, StepMetrics};
 use super::messages::{Offer, Severity};
 use super::open_data::OpenData;
@@ -57,6 +58,7 @@ pub(super) enum Report {
     /// Input sizes that were asked for, and why the graph cannot run with them, if so.
     InputSizes(Arc<Model>, InputSizes, Result<(), String>),
     Picture(Asked, Arc<WeightPicture>),
+    Graph(Arc<Model>, Arc<GraphPicture>),
     Exported(Box<ExportReport>),
     Plan(Plan, PathBuf),
     PlanSaved(PathBuf, Plan),
@@ -75,6 +77,7 @@ pub(super) struct Slots {
     macs: Slot<Report>,
     checking: Slot<Report>,
     pub(super) picture: Slot<Report>,
+    pub(super) graph: Slot<Report>,
     files: Slot<Report>,
     session: Slot<Report>,
     pub(super) settings: Slot<Report>,
@@ -93,6 +96,7 @@ impl Slots {
             macs: slot("count operations")?,
             checking: slot("try input sizes")?,
             picture: slot("draw weights")?,
+            graph: slot("draw graph")?,
             files: slot("write files")?,
             session: slot("save session")?,
             settings: slot("save settings")?,
@@ -100,7 +104,7 @@ impl Slots {
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Slot<Report>> {
-        self.visible().chain([&self.macs, &self.picture, &self.session, &self.settings])
+        self.visible().chain([&self.macs, &self.picture, &self.graph, &self.session, &self.settings])
     }
 
     /// Work that the job strip shows.
@@ -460,6 +464,7 @@ impl Session {
                 }
             }
             Report::Picture(asked, picture) => self.take_in_picture(&asked, picture),
+            Report::Graph(model, picture) => self.take_in_graph(&model, picture),
             Report::Exported(report) => {
                 let size = |bytes: u64| figures::bytes(bytes as f64);
                 let sizes = if report.shrunk {

@@ -2,6 +2,7 @@
 
 mod files;
 mod flows;
+mod graph;
 mod groups;
 mod paint;
 mod snapshots;

@@ -4,7 +4,7 @@ use super::Driver;
 use super::paint::Picture;
 use egui::{Theme, vec2};
 use egui_kittest::kittest::Queryable as _;
-use secateur::app::{Command, EditPhase, Target};
+use secateur::app::{Command, EditPhase, Tab, Target};
 use secateur::prune::{Cut, Granularity};
 use std::path::{Path, PathBuf};
 
@@ -107,6 +107,19 @@ fn the_window_looks_as_designed_in_the_light_on_a_small_screen() {
     driver.harness.get_by_label("Channels").click();
     driver.settle();
     compare("channels_light_small", &without_machine(&driver));
+}
+
+#[test]
+fn the_graph_looks_as_designed_in_the_dark() {
+    let mut driver = Driver::new(vec2(1280.0, 720.0), Theme::Dark, None);
+    driver.send(Command::SetTheme(secateur::app::ThemeChoice::Dark));
+    driver.send(Command::OpenModel(Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_models/resnet-8.safetensors")));
+    driver.settle();
+    cut(&mut driver, 2, Cut::Sparsity(0.5));
+    cut(&mut driver, 5, Cut::Sparsity(0.9));
+    driver.send(Command::ShowTab(Tab::Graph));
+    driver.settle();
+    compare("graph_dark", &without_machine(&driver));
 }
 
 #[test]

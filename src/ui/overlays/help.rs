@@ -3,13 +3,15 @@ use crate::app::catalog;
 use crate::ui::{Scene, shortcuts, theme};
 use egui::{Grid, RichText, ScrollArea, Ui};
 
-const GESTURES: [(&str, &str); 7] = [
+const GESTURES: [(&str, &str); 9] = [
     ("Drag in a histogram", "Move the cut. One drag is one step of history."),
     ("Double-click in a histogram", "Remove nothing from this layer."),
     ("← and → on a focused cut", "Move it by a pixel; with Shift by ten."),
     ("Click, Ctrl-click, Shift-click a layer", "Select one, one more, or a range."),
     ("Click a step of the history", "Go there. Editing from there opens a branch."),
     ("↑ and ↓ in a number field", "Step the number. Enter commits, Escape restores."),
+    ("Drag, scroll or pinch in the graph", "Pan, and zoom about the pointer. F shows all of it."),
+    ("Double-click a box of the graph", "Look at the distribution of its weights. Enter does the same."),
     ("Drop a file on the window", "Open it: a model, a data set, or a plan."),
 ];
 

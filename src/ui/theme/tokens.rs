@@ -5,7 +5,7 @@ const fn rgb(hex: u32) -> Color32 {
 }
 
 /// Every colour of the window. Blue is what stays or can be pressed, orange is the cut and what it
-/// costs; green and yellow only judge a change. Everything else is grey.
+/// costs; green and yellow only judge a change, violet and teal mark what goes together. Everything else is grey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tokens {
     /// Whether text is light on dark.
@@ -40,6 +40,8 @@ pub struct Tokens {
     pub better: Color32,
     /// Something to be careful about.
     pub caution: Color32,
+    /// Layers that go together, where they are drawn as a graph.
+    pub coupled: [Color32; 2],
 }
 
 impl Tokens {
@@ -61,6 +63,7 @@ impl Tokens {
         pruned: rgb(0x4a3a38),
         better: rgb(0x4cc38a),
         caution: rgb(0xf2c14e),
+        coupled: [rgb(0xb18cff), rgb(0x3fc1b7)],
     };
 
     /// Dark text on light.
@@ -81,6 +84,7 @@ impl Tokens {
         pruned: rgb(0xf0cfc2),
         better: rgb(0x16825a),
         caution: rgb(0x966a00),
+        coupled: [rgb(0x7c4dd8), rgb(0x0c8a80)],
     };
 }
 
