@@ -21,16 +21,22 @@ pub fn places(rows: &Rows) -> Vec<f32> {
                 sequence.reverse();
             }
             if mirrored {
-                sequence.iter_mut().for_each(|row| row.reverse());
+                for row in &mut sequence {
+                    row.reverse();
+                }
             }
             let mut x = compact(rows, &sequence, &roots(&sequence, neighbours));
             if mirrored {
-                x.iter_mut().for_each(|x| *x = -*x);
+                for x in &mut x {
+                    *x = -*x;
+                }
             }
             let (left, right) = extent(rows, &x);
             // All begin where the narrowest does, on the side that they lean to.
             let base = if mirrored { right } else { left };
-            x.iter_mut().for_each(|x| *x -= base);
+            for x in &mut x {
+                *x -= base;
+            }
             found.push((right - left, x));
         }
     }
@@ -94,7 +100,11 @@ fn wished(rows: &Rows) -> [Vec<Vec<usize>>; 2] {
 /// `neighbours` those in the rank visited before.
 fn roots(sequence: &[Vec<usize>], neighbours: &[Vec<usize>]) -> Vec<usize> {
     let mut place = vec![0isize; neighbours.len()];
-    sequence.iter().for_each(|row| row.iter().enumerate().for_each(|(i, &at)| place[at] = i as isize));
+    for row in sequence {
+        for (i, &at) in row.iter().enumerate() {
+            place[at] = i as isize;
+        }
+    }
     let mut root: Vec<usize> = (0..neighbours.len()).collect();
     for row in sequence {
         let mut last = -1;

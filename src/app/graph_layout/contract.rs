@@ -226,7 +226,9 @@ impl<'a> Contraction<'a> {
         let outputs = self.graph.nodes.iter().flat_map(|node| node.outputs.iter().flatten().copied());
         for value in self.graph.inputs.iter().copied().chain(outputs) {
             if let Some(region) = self.region(value, &region_of) {
-                region.iter().for_each(|node| region_of[node.0 as usize] = Some(regions.len()));
+                for node in &region {
+                    region_of[node.0 as usize] = Some(regions.len());
+                }
                 regions.push(region);
             }
         }
@@ -239,7 +241,9 @@ impl<'a> Contraction<'a> {
                 Some(_) => continue,
                 None => vec![id],
             };
-            nodes.iter().for_each(|node| unit_of[node.0 as usize] = Some(units.len()));
+            for node in &nodes {
+                unit_of[node.0 as usize] = Some(units.len());
+            }
             units.push(self.unit(nodes));
         }
         (units, unit_of)
@@ -306,7 +310,9 @@ impl<'a> Contraction<'a> {
                 continue;
             }
             let moved = std::mem::take(&mut drafts[draft].units);
-            moved.iter().for_each(|&unit| draft_of[unit] = target);
+            for &unit in &moved {
+                draft_of[unit] = target;
+            }
             drafts[target].units.extend(moved);
             drafts[target].units.sort_unstable();
         }
@@ -386,7 +392,7 @@ impl<'a> Contraction<'a> {
             };
             return found.sized([LAYER_WIDTH, height]);
         }
-        let own = if unit.nodes.len() > 1 { unit.token.clone() } else { self.operator(node) };
+        let own = if unit.nodes.len() > 1 { unit.token.clone() } else { Self::operator(node) };
         let words: Vec<String> = [before, own, after].into_iter().filter(|word| !word.is_empty()).collect();
         let title = if words.is_empty() { node.op.clone() } else { words.join(" · ") };
         let width = (28.0 + 6.6 * title.chars().count() as f32).clamp(64.0, LAYER_WIDTH);
@@ -394,7 +400,7 @@ impl<'a> Contraction<'a> {
         found.sized([width, 26.0])
     }
 
-    fn operator(&self, node: &Node) -> String {
+    fn operator(node: &Node) -> String {
         words::title(node)
     }
 }

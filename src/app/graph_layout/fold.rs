@@ -99,7 +99,7 @@ fn pack(tops: &[f32], lines: &[usize], limit: f32) -> Option<Vec<usize>> {
         let late = |rank: &&usize| tops[**rank] - tops[start] >= limit * LATE;
         // Where few lines go over if that leaves the column almost as full.
         let few = allowed.iter().rev().filter(late).min_by_key(|&&rank| lines[rank]);
-        starts.push(*few.or(allowed.last())?);
+        starts.push(*few.or_else(|| allowed.last())?);
     }
 }
 

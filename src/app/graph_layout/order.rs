@@ -16,7 +16,7 @@ pub fn reduce_crossings(rows: &mut Rows) {
             break;
         }
         let ranks = rows.rows.len();
-        for step in 1..ranks {
+        for step in 1..rows {
             let (rank, from_above) = if sweep % 2 == 0 { (step, true) } else { (ranks - 1 - step, false) };
             let neighbours = if from_above { &rows.up } else { &rows.down };
             let mut row = std::mem::take(&mut rows.rows[rank]);
