@@ -16,21 +16,27 @@ pub fn places(rows: &Rows) -> Vec<f32> {
     let mut found: Vec<(f32, Vec<f32>)> = Vec::with_capacity(4);
     for (upwards, neighbours) in [(false, &up), (true, &down)] {
         for mirrored in [false, true] {
-            let mut sequence = rows.rows.clone();
+            let mut sequence = rows.ranks.clone();
             if upwards {
                 sequence.reverse();
             }
             if mirrored {
-                sequence.iter_mut().for_each(|row| row.reverse());
+                for row in &mut sequence {
+                    row.reverse();
+                }
             }
             let mut x = compact(rows, &sequence, &roots(&sequence, neighbours));
             if mirrored {
-                x.iter_mut().for_each(|x| *x = -*x);
+                for x in &mut x {
+                    *x = -*x;
+                }
             }
             let (left, right) = extent(rows, &x);
             // All begin where the narrowest does, on the side that they lean to.
             let base = if mirrored { right } else { left };
-            x.iter_mut().for_each(|x| *x -= base);
+            for x in &mut x {
+                *x -= base;
+            }
             found.push((right - left, x));
         }
     }
@@ -58,7 +64,9 @@ fn extent(rows: &Rows, x: &[f32]) -> (f32, f32) {
 /// only among themselves, none across a long line.
 fn wished(rows: &Rows) -> [Vec<Vec<usize>>; 2] {
     let mut place = vec![0; rows.rank.len()];
-    rows.rows.iter().for_each(|row| row.iter().enumerate().for_each(|(i, &at)| place[at] = i));
+    for (i, &at) in rows.ranks.iter().flat_map(|row| row.iter().enumerate()) {
+        place[at] = i;
+    }
     let choose = |at: usize, side: &[usize]| -> Vec<usize> {
         let lines_first = rows.is_line(at) && side.iter().any(|&n| rows.is_line(n));
         if lines_first {
@@ -72,7 +80,7 @@ fn wished(rows: &Rows) -> [Vec<Vec<usize>>; 2] {
     };
     let (up, down) = (choices(&rows.up), choices(&rows.down));
     let mut wished = [vec![Vec::new(); place.len()], vec![Vec::new(); place.len()]];
-    for row in &rows.rows {
+    for row in &rows.ranks {
         let links = || row.iter().flat_map(|&above| rows.down[above].iter().map(move |&below| (above, below)));
         let long: Vec<(usize, usize)> = links().filter(|&(a, b)| rows.is_line(a) && rows.is_line(b)).collect();
         for (above, below) in links() {
@@ -94,7 +102,9 @@ fn wished(rows: &Rows) -> [Vec<Vec<usize>>; 2] {
 /// `neighbours` those in the rank visited before.
 fn roots(sequence: &[Vec<usize>], neighbours: &[Vec<usize>]) -> Vec<usize> {
     let mut place = vec![0isize; neighbours.len()];
-    sequence.iter().for_each(|row| row.iter().enumerate().for_each(|(i, &at)| place[at] = i as isize));
+    for (i, &at) in sequence.iter().flat_map(|row| row.iter().enumerate()) {
+        place[at] = i as isize;
+    }
     let mut root: Vec<usize> = (0..neighbours.len()).collect();
     for row in sequence {
         let mut last = -1;
