@@ -42,8 +42,10 @@ fn the_graph_is_in_view_as_a_whole_and_a_search_brings_each_match_to_the_middle(
     for layer in ["conv1", "conv2", "fc1", "fc2"] {
         assert!(canvas.contains_rect(rect(&driver, &format!("{layer} in the graph"))), "{layer}");
     }
-    driver.harness.get_by_label("Find a layer").type_text("fc");
+    driver.harness.key_press_modifiers(Modifiers::COMMAND, Key::F);
     driver.harness.run_steps(2);
+    driver.harness.get_by_label("Find a layer").type_text("fc");
+    driver.harness.run_steps(3);
     for layer in ["fc1", "fc2", "fc1"] {
         driver.harness.key_press(Key::Enter);
         driver.harness.run_steps(40);

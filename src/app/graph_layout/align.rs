@@ -16,7 +16,7 @@ pub fn places(rows: &Rows) -> Vec<f32> {
     let mut found: Vec<(f32, Vec<f32>)> = Vec::with_capacity(4);
     for (upwards, neighbours) in [(false, &up), (true, &down)] {
         for mirrored in [false, true] {
-            let mut sequence = rows.rows.clone();
+            let mut sequence = rows.ranks.clone();
             if upwards {
                 sequence.reverse();
             }
@@ -64,7 +64,9 @@ fn extent(rows: &Rows, x: &[f32]) -> (f32, f32) {
 /// only among themselves, none across a long line.
 fn wished(rows: &Rows) -> [Vec<Vec<usize>>; 2] {
     let mut place = vec![0; rows.rank.len()];
-    rows.rows.iter().for_each(|row| row.iter().enumerate().for_each(|(i, &at)| place[at] = i));
+    for (i, &at) in rows.ranks.iter().flat_map(|row| row.iter().enumerate()) {
+        place[at] = i;
+    }
     let choose = |at: usize, side: &[usize]| -> Vec<usize> {
         let lines_first = rows.is_line(at) && side.iter().any(|&n| rows.is_line(n));
         if lines_first {
@@ -78,7 +80,7 @@ fn wished(rows: &Rows) -> [Vec<Vec<usize>>; 2] {
     };
     let (up, down) = (choices(&rows.up), choices(&rows.down));
     let mut wished = [vec![Vec::new(); place.len()], vec![Vec::new(); place.len()]];
-    for row in &rows.rows {
+    for row in &rows.ranks {
         let links = || row.iter().flat_map(|&above| rows.down[above].iter().map(move |&below| (above, below)));
         let long: Vec<(usize, usize)> = links().filter(|&(a, b)| rows.is_line(a) && rows.is_line(b)).collect();
         for (above, below) in links() {
@@ -100,10 +102,8 @@ fn wished(rows: &Rows) -> [Vec<Vec<usize>>; 2] {
 /// `neighbours` those in the rank visited before.
 fn roots(sequence: &[Vec<usize>], neighbours: &[Vec<usize>]) -> Vec<usize> {
     let mut place = vec![0isize; neighbours.len()];
-    for row in sequence {
-        for (i, &at) in row.iter().enumerate() {
-            place[at] = i as isize;
-        }
+    for (i, &at) in sequence.iter().flat_map(|row| row.iter().enumerate()) {
+        place[at] = i as isize;
     }
     let mut root: Vec<usize> = (0..neighbours.len()).collect();
     for row in sequence {

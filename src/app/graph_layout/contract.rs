@@ -1,8 +1,8 @@
 //! From nodes to boxes.
 
+use super::GraphBox;
 use super::words;
-use super::{BoxKind, GraphBox};
-use crate::model::{Graph, Layer, Model, Node, NodeId, ValueId};
+use crate::model::{Graph, Layer, Model, NodeId, ValueId};
 use std::collections::{BTreeSet, HashMap};
 
 /// Operators that are no place of their own in a network: they change numbers or order in passing.
@@ -91,19 +91,19 @@ const INSIDE: [&str; 12] = [
 const LARGEST_REGION: usize = 16;
 
 /// A node, or several that compute one function.
-struct Unit {
-    nodes: Vec<NodeId>,
-    layers: Vec<usize>,
+pub(super) struct Unit {
+    pub nodes: Vec<NodeId>,
+    pub layers: Vec<usize>,
     /// Values that it reads from others, each once.
-    reads: Vec<ValueId>,
+    pub reads: Vec<ValueId>,
     /// Values that others read, or that leave the graph.
-    gives: Vec<ValueId>,
+    pub gives: Vec<ValueId>,
     passing: bool,
-    token: String,
+    pub token: String,
 }
 
-struct Contraction<'a> {
-    graph: &'a Graph,
+pub(super) struct Contraction<'a> {
+    pub graph: &'a Graph,
     layers_of: Vec<Vec<usize>>,
     /// By node: computes data that matters.
     shown: Vec<bool>,
@@ -111,15 +111,15 @@ struct Contraction<'a> {
     reads: Vec<Vec<ValueId>>,
     /// Nodes shown that read each value.
     readers: Vec<Vec<NodeId>>,
-    producers: Vec<Option<NodeId>>,
+    pub producers: Vec<Option<NodeId>>,
     leaves: Vec<bool>,
 }
 
 /// Units that make up a box, in graph order, and which of them names it.
-struct Draft {
-    units: Vec<usize>,
-    primary: Option<usize>,
-    input: Option<ValueId>,
+pub(super) struct Draft {
+    pub units: Vec<usize>,
+    pub primary: Option<usize>,
+    pub input: Option<ValueId>,
 }
 
 /// The boxes of a graph, without places, and which gives data to which.
@@ -319,112 +319,4 @@ impl<'a> Contraction<'a> {
         drafts.retain(|draft| draft.input.is_some() || !draft.units.is_empty());
         drafts
     }
-
-    fn boxes(
-        &self,
-        layers: &[Layer],
-        units: &[Unit],
-        unit_of: &[Option<usize>],
-        drafts: &[Draft],
-    ) -> (Vec<GraphBox>, Vec<(usize, usize)>) {
-        let mut box_of_unit = vec![0; units.len()];
-        let mut box_of_input: HashMap<ValueId, usize> = HashMap::new();
-        let mut boxes = Vec::with_capacity(drafts.len());
-        for (index, draft) in drafts.iter().enumerate() {
-            draft.units.iter().for_each(|&unit| box_of_unit[unit] = index);
-            if let Some(input) = draft.input {
-                box_of_input.insert(input, index);
-            }
-            boxes.push(self.draw(layers, units, draft));
-        }
-        let giver = |value: ValueId| match self.producers[value.0 as usize] {
-            Some(node) => unit_of[node.0 as usize].map(|unit| box_of_unit[unit]),
-            None => box_of_input.get(&value).copied(),
-        };
-        let mut pairs: BTreeSet<(usize, usize)> = BTreeSet::new();
-        for (unit, to) in units.iter().zip(&box_of_unit) {
-            pairs.extend(unit.reads.iter().filter_map(|&v| giver(v)).filter(|from| from != to).map(|from| (from, *to)));
-        }
-        for &output in &self.graph.outputs {
-            let Some(from) = giver(output) else { continue };
-            pairs.insert((from, boxes.len()));
-            let value = self.graph.value(output);
-            boxes.push(pill(BoxKind::Output, value.name.clone(), words::shape(&value.fact)));
-        }
-        (boxes, pairs.into_iter().collect())
-    }
-
-    fn draw(&self, layers: &[Layer], units: &[Unit], draft: &Draft) -> GraphBox {
-        let mut nodes: Vec<NodeId> = draft.units.iter().flat_map(|&unit| units[unit].nodes.iter().copied()).collect();
-        nodes.sort_unstable();
-        let tokens = |of: &[usize]| words::caption(&of.iter().map(|&u| units[u].token.clone()).collect::<Vec<_>>());
-        let last = draft.units.last().and_then(|&unit| units[unit].gives.first()).copied();
-        let result = last.map(|value| words::shape(&self.graph.value(value).fact)).unwrap_or_default();
-        let Some(primary) = draft.primary else {
-            let value = draft.input.map(|input| self.graph.value(input));
-            let shape = value.map(|value| words::shape(&value.fact)).unwrap_or_default();
-            let found = pill(BoxKind::Input, value.map(|value| value.name.clone()).unwrap_or_default(), shape);
-            return GraphBox { nodes, ..found };
-        };
-        let (before, rest): (Vec<usize>, Vec<usize>) = draft.units.iter().partition(|&&unit| unit < primary);
-        let after: Vec<usize> = rest.into_iter().filter(|&unit| unit != primary).collect();
-        let (before, after) = (tokens(&before), tokens(&after));
-        let unit = &units[primary];
-        let node = self.graph.node(unit.nodes[unit.nodes.len() - 1]);
-        if let Some(&first) = unit.layers.first() {
-            let caption = match (before.is_empty(), after.is_empty()) {
-                (true, _) => after,
-                (false, true) => format!("after {before}"),
-                (false, false) => format!("after {before}, then {after}"),
-            };
-            let detail = format!("{} · {}", layers[first].kind_text(), layers[first].shape_text());
-            let height = if caption.is_empty() { 44.0 } else { 59.0 };
-            let name = layers[first].name.clone();
-            let found = GraphBox {
-                layers: unit.layers.clone(),
-                title: name.clone(),
-                name,
-                detail,
-                caption,
-                nodes,
-                result,
-                ..empty(BoxKind::Layer)
-            };
-            return found.sized([LAYER_WIDTH, height]);
-        }
-        let own = if unit.nodes.len() > 1 { unit.token.clone() } else { Self::operator(node) };
-        let words: Vec<String> = [before, own, after].into_iter().filter(|word| !word.is_empty()).collect();
-        let title = if words.is_empty() { node.op.clone() } else { words.join(" · ") };
-        let width = (28.0 + 6.6 * title.chars().count() as f32).clamp(64.0, LAYER_WIDTH);
-        let found = GraphBox { title, name: node.label().to_owned(), nodes, result, ..empty(BoxKind::Operator) };
-        found.sized([width, 26.0])
-    }
-
-    fn operator(node: &Node) -> String {
-        words::title(node)
-    }
-}
-
-const LAYER_WIDTH: f32 = 176.0;
-
-const fn empty(kind: BoxKind) -> GraphBox {
-    GraphBox {
-        kind,
-        layers: Vec::new(),
-        name: String::new(),
-        title: String::new(),
-        detail: String::new(),
-        caption: String::new(),
-        result: String::new(),
-        nodes: Vec::new(),
-        min: [0.0; 2],
-        max: [0.0; 2],
-    }
-}
-
-fn pill(kind: BoxKind, name: String, result: String) -> GraphBox {
-    let letters = name.chars().count().max(result.chars().count());
-    let width = (30.0 + 6.6 * letters as f32).clamp(80.0, LAYER_WIDTH);
-    let found = GraphBox { title: name.clone(), name, detail: result.clone(), result, ..empty(kind) };
-    found.sized([width, 40.0])
 }

@@ -40,9 +40,9 @@ pub struct Columns {
 /// Chooses the number of columns with which everything is largest in a window.
 pub fn columns(rows: &Rows, places: &[f32]) -> Columns {
     let heights: Vec<f32> =
-        rows.rows.iter().map(|row| row.iter().map(|&at| rows.size[at][1]).fold(0.0, f32::max)).collect();
+        rows.ranks.iter().map(|row| row.iter().map(|&at| rows.size[at][1]).fold(0.0, f32::max)).collect();
     let gaps: Vec<f32> = rows
-        .rows
+        .ranks
         .iter()
         .map(|row| {
             let steps = row.iter().flat_map(|&at| rows.down[at].iter().map(move |&to| (places[to] - places[at]).abs()));
@@ -69,7 +69,7 @@ fn cuts(rows: &Rows, heights: &[f32], gaps: &[f32], count: usize) -> Option<Vec<
     for (height, gap) in heights.iter().zip(gaps) {
         tops.push(tops[tops.len() - 1] + height + gap);
     }
-    let lines = |rank: usize| rows.rows[rank - 1].iter().filter(|&&at| !rows.down[at].is_empty()).count();
+    let lines = |rank: usize| rows.ranks[rank - 1].iter().filter(|&&at| !rows.down[at].is_empty()).count();
     let lines: Vec<usize> = (0..heights.len()).map(|rank| if rank == 0 { 0 } else { lines(rank) }).collect();
     let (mut low, mut high) = (tops[tops.len() - 1] / count as f32, tops[tops.len() - 1]);
     let mut best = pack(&tops, &lines, high);
@@ -110,7 +110,7 @@ fn arrange(rows: &Rows, places: &[f32], heights: &[f32], gaps: &[f32], starts: &
     let mut left = 0.0;
     for (column, &start) in starts.iter().enumerate() {
         let end = starts.get(column + 1).copied().unwrap_or(heights.len());
-        let inside = rows.rows[start..end].iter().flatten();
+        let inside = rows.ranks[start..end].iter().flatten();
         let ends = inside.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &at| {
             let half = rows.size[at][0] / 2.0;
             (low.min(places[at] - half), high.max(places[at] + half))
@@ -125,7 +125,7 @@ fn arrange(rows: &Rows, places: &[f32], heights: &[f32], gaps: &[f32], starts: &
         found.shift.push(left - ends.0);
         found.sides.push([left, left + ends.1 - ends.0]);
         found.size[0] = left + ends.1 - ends.0;
-        let lines = rows.rows[end - 1].iter().filter(|&&at| !rows.down[at].is_empty()).count();
+        let lines = rows.ranks[end - 1].iter().filter(|&&at| !rows.down[at].is_empty()).count();
         left = found.size[0] + GUTTER[0] + GUTTER[1] * lines as f32;
     }
     found

@@ -1,11 +1,12 @@
 //! Where a graph's boxes and lines go, in points at full size; no widgets.
 //!
-//! Nodes are joined to boxes that people think in (`contract.rs`), boxes get ranks and long lines a place in
+//! Nodes are joined to boxes that people think in (`contract.rs`, `boxes.rs`), boxes get ranks and long lines a place in
 //! every rank that they pass (`rows.rs`), ranks are ordered for few crossings (`order.rs`), places are found
 //! that keep chains straight (`align.rs`), and a drawing that is much taller than a window is broken into columns
 //! (`fold.rs`). The layered method of Sugiyama, Tagawa and Toda (1981).
 
 mod align;
+mod boxes;
 mod contract;
 mod fold;
 mod order;

@@ -9,33 +9,33 @@ const MANY: usize = 6000;
 
 pub fn reduce_crossings(rows: &mut Rows) {
     let mut place = vec![0; rows.rank.len()];
-    rows.rows.iter().for_each(|row| note(row, &mut place));
-    let mut best = (crossings(rows, &place), rows.rows.clone());
+    rows.ranks.iter().for_each(|row| note(row, &mut place));
+    let mut best = (crossings(rows, &place), rows.ranks.clone());
     for sweep in 0..SWEEPS {
         if best.0 == 0 {
             break;
         }
-        let ranks = rows.rows.len();
-        for step in 1..rows {
+        let ranks = rows.ranks.len();
+        for step in 1..ranks {
             let (rank, from_above) = if sweep % 2 == 0 { (step, true) } else { (ranks - 1 - step, false) };
             let neighbours = if from_above { &rows.up } else { &rows.down };
-            let mut row = std::mem::take(&mut rows.rows[rank]);
+            let mut row = std::mem::take(&mut rows.ranks[rank]);
             let mut keyed: Vec<(f64, usize)> = row.iter().map(|&at| (mean(&neighbours[at], &place, at), at)).collect();
             keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
             row.clear();
             row.extend(keyed.into_iter().map(|(_, at)| at));
             note(&row, &mut place);
-            rows.rows[rank] = row;
+            rows.ranks[rank] = row;
         }
         if rows.rank.len() < MANY {
             exchange(rows, &mut place);
         }
         let now = crossings(rows, &place);
         if now < best.0 {
-            best = (now, rows.rows.clone());
+            best = (now, rows.ranks.clone());
         }
     }
-    rows.rows = best.1;
+    rows.ranks = best.1;
 }
 
 fn note(row: &[usize], place: &mut [usize]) {
@@ -51,14 +51,14 @@ fn mean(neighbours: &[usize], place: &[usize], at: usize) -> f64 {
 
 /// Exchanges neighbours in a rank while that saves crossings.
 fn exchange(rows: &mut Rows, place: &mut [usize]) {
-    for rank in 0..rows.rows.len() {
-        for left in 1..rows.rows[rank].len() {
-            let (a, b) = (rows.rows[rank][left - 1], rows.rows[rank][left]);
+    for rank in 0..rows.ranks.len() {
+        for left in 1..rows.ranks[rank].len() {
+            let (a, b) = (rows.ranks[rank][left - 1], rows.ranks[rank][left]);
             let cost = |first: usize, second: usize| -> usize {
                 [&rows.up, &rows.down].iter().map(|side| inversions(&side[first], &side[second], place)).sum()
             };
             if cost(b, a) < cost(a, b) {
-                rows.rows[rank].swap(left - 1, left);
+                rows.ranks[rank].swap(left - 1, left);
                 (place[a], place[b]) = (left, left - 1);
             }
         }
@@ -72,7 +72,7 @@ fn inversions(first: &[usize], second: &[usize], place: &[usize]) -> usize {
 
 pub fn crossings(rows: &Rows, place: &[usize]) -> usize {
     let mut total = 0;
-    for row in &rows.rows {
+    for row in &rows.ranks {
         // Ends of all lines so far, by place in the rank below: a Fenwick tree.
         let below: usize = row.iter().flat_map(|&at| &rows.down[at]).map(|&to| place[to] + 1).max().unwrap_or(0);
         let mut tree = vec![0usize; below + 1];

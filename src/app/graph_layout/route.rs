@@ -113,7 +113,7 @@ impl Pen<'_> {
     /// The way from the foot of a column to the head of the next. What stands right turns first.
     fn over(&self, above: usize, rank: usize, column: usize, to: &Spot) -> Vec<[f32; 2]> {
         let from = &self.spots[above];
-        let crossing = self.rows.rows[rank].iter().filter(|&&at| !self.rows.down[at].is_empty());
+        let crossing = self.rows.ranks[rank].iter().filter(|&&at| !self.rows.down[at].is_empty());
         let lines = crossing.clone().count();
         let turn = crossing.filter(|&&at| self.spots[at].x > from.x).count();
         let lane = |index: usize| LANE[0] + LANE[1] * index as f32;

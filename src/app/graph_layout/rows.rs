@@ -13,7 +13,7 @@ pub struct Rows {
     /// Neighbours one rank below.
     pub down: Vec<Vec<usize>>,
     /// Elements of each rank, left to right.
-    pub rows: Vec<Vec<usize>>,
+    pub ranks: Vec<Vec<usize>>,
     /// Width and height of each element.
     pub size: Vec<[f32; 2]>,
     /// How many of the elements are boxes.
@@ -56,7 +56,7 @@ impl Rows {
         let mut rows = Self {
             up: vec![Vec::new(); count],
             down: vec![Vec::new(); count],
-            rows: Vec::new(),
+            ranks: Vec::new(),
             size: boxes.iter().map(|b| [b.max[0] - b.min[0], b.max[1] - b.min[1]]).collect(),
             boxes: count,
             through,
@@ -105,7 +105,7 @@ impl Rows {
     /// The first order: depth first, along the longest way.
     fn arrange(&mut self, order: &[usize]) {
         let ranks = self.rank.iter().max().map_or(0, |last| last + 1);
-        self.rows = vec![Vec::new(); ranks];
+        self.ranks = vec![Vec::new(); ranks];
         let mut seen = vec![false; self.rank.len()];
         let mut starts: Vec<usize> = order.iter().copied().filter(|&at| self.up[at].is_empty()).collect();
         starts.sort_by_key(|&at| (std::cmp::Reverse(self.through[at]), at));
@@ -114,7 +114,7 @@ impl Rows {
             if std::mem::replace(&mut seen[at], true) {
                 continue;
             }
-            self.rows[self.rank[at]].push(at);
+            self.ranks[self.rank[at]].push(at);
             let mut next = self.down[at].clone();
             next.sort_by_key(|&to| (self.through[to], std::cmp::Reverse(to)));
             stack.extend(next.into_iter().filter(|&to| !seen[to]));
