@@ -11,6 +11,7 @@ mod file;
 mod global;
 mod granularity;
 mod mask;
+mod pattern;
 mod pieces;
 mod plan;
 mod resolve;
@@ -24,7 +25,12 @@ pub use file::{PlanFileError, read_plan, write_plan};
 pub use global::global;
 pub use granularity::{Granularity, UnknownGranularity};
 pub use mask::{LayerMask, Mask, Selection};
+pub use pattern::{
+    Effort, Eligibility, PermutationFigures, Reordering, eligibility, holds, orders, pattern_masks,
+    permutation_figures, violations,
+};
+pub use pieces::{PieceScores, piece_deviation, piece_scores};
 pub use plan::{Criterion, Cut, GroupPlan, LayerPlan, Limits, Normalization, Plan, Reduction, Rounding, Scoring};
 pub use resolve::{resolve, resolve_with};
-pub use score::{channel_scores, deviation};
+pub use score::{channel_scores, deviation, deviation_of};
 pub use select::select;
