@@ -154,7 +154,7 @@ fn a_residual_block_is_left_out_and_the_rest_computes_the_same() {
     let folder = tempdir().unwrap();
     let plan = Plan { blocks: [block.name.clone()].into(), shrink: true, ..Plan::dense() };
     let report = written(&model, &plan, Some(&data()), &folder.path().join("a.safetensors"));
-    assert_eq!(report.blocks, [block.name.clone()]);
+    assert_eq!(report.blocks.join(" "), block.name);
     for &layer in &block.layers {
         assert!(report.layers[layer].shape_after.is_empty() && report.layers[layer].sparsity == 1.0);
     }

@@ -16,6 +16,7 @@ mod hostile_files;
 mod idioms;
 mod kernels;
 mod onnx;
+mod patterns;
 mod recognized;
 mod roundtrip;
 mod sample_data;

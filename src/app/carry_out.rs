@@ -54,9 +54,8 @@ fn times_of_layers(opened: &Opened, steps: &[StepComparison]) -> LayerTimes {
 
 /// The masked model bound for running.
 pub(super) fn bind(opened: &Opened, plan: &Plan, dense: &Bound) -> Result<Bound, String> {
-    let subject = opened.subject();
-    let mask = subject.resolve(plan).map_err(|e| e.to_string())?;
-    let masked = subject.masked(&mask).map_err(|e| e.to_string())?;
+    let mask = opened.resolve(plan).map_err(|e| e.to_string())?;
+    let masked = opened.subject().masked(&mask).map_err(|e| e.to_string())?;
     dense.rebind(&masked).map_err(|e| e.to_string())
 }
 
@@ -83,7 +82,7 @@ pub(super) struct Pruned {
 impl Pruned {
     pub fn of(opened: &Opened, plan: &Plan) -> Result<Self, PruneError> {
         let subject = opened.subject();
-        let mask = subject.resolve(plan)?;
+        let mask = opened.resolve(plan)?;
         let shrunk = plan.shrink && !mask.removal.is_empty();
         let mut model = if shrunk { subject.shrunk(&mask)?.model } else { subject.masked(&mask)? };
         model.origin = opened.model.origin.clone();

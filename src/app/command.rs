@@ -224,6 +224,8 @@ pub enum Command {
     SetScoring(Scoring),
     /// What groups keep at least.
     SetLimits(Limits),
+    /// Reorder channels so that N:M patterns lose less, or count inputs in the order of the file.
+    SetPermute(bool),
     /// Remove units for good in what is exported and measured, or only set them to zero.
     SetShrink(bool),
     /// Stop what runs in the background.

@@ -194,6 +194,7 @@ mod tests {
             bias: None,
             shape: vec![4, 4],
             output_axis: 0,
+            input_axis: Some(1),
             groups: 1,
             prunability: Prunability::Prunable,
         }

@@ -55,6 +55,7 @@ impl Session {
             Command::ToggleBlock(name) => self.toggle_block(name),
             Command::SetScoring(scoring) => self.set_scoring(scoring),
             Command::SetLimits(limits) => self.set_limits(limits),
+            Command::SetPermute(permute) => self.set_permute(permute),
             Command::SetShrink(shrink) => self.set_shrink(shrink),
             Command::CancelJobs => self.slots.cancel(),
             Command::MeasureAgain => self.measure_again(),

@@ -152,6 +152,7 @@ mod tests {
             bias: None,
             shape: shape.to_vec(),
             output_axis: 0,
+            input_axis: Some(1),
             groups: 1,
             prunability: Prunability::Prunable,
         }

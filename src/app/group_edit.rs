@@ -184,6 +184,12 @@ impl Session {
         self.commit("Limits of groups", plan);
     }
 
+    pub(super) fn set_permute(&mut self, permute: bool) {
+        let Some(project) = &self.project else { return };
+        let plan = Plan { permute, ..project.plan().clone() };
+        self.commit(if permute { "Channels reordered" } else { "Channels in file order" }, plan);
+    }
+
     pub(super) fn set_shrink(&mut self, shrink: bool) {
         let Some(project) = &self.project else { return };
         let plan = Plan { shrink, ..project.plan().clone() };

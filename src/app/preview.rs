@@ -1,8 +1,9 @@
 use super::group_preview::{GroupPreview, GroupPreviews};
 use super::project::Opened;
 use crate::model::Layer;
-use crate::prune::{self, Cut, LayerPlan, Plan};
+use crate::prune::{self, Cut, Granularity, LayerPlan, Plan};
 use crate::stats::LayerStatistics;
+use std::sync::Arc;
 
 /// What the plan does to one layer, in numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +22,10 @@ pub struct LayerPreview {
     pub line: Option<f64>,
     /// Why the decision cannot be carried out.
     pub problem: Option<String>,
+    /// Scores of pieces other than single weights and channels, once they are known.
+    pub scores: Option<Arc<[f64]>>,
+    /// The figures are those of an earlier decision; these pieces take a look at all weights.
+    pub waiting: bool,
 }
 
 impl LayerPreview {
@@ -83,13 +88,22 @@ impl Preview {
 
     pub(super) fn update(&mut self, opened: &Opened, plan: &Plan) {
         let fresh = self.layers.len() != opened.layers.len();
+        let dense = LayerPlan::default();
         for (index, layer) in opened.layers.iter().enumerate() {
             let decision = plan.layer(&layer.name);
             if fresh {
-                let preview = preview_layer(opened, layer, &decision);
+                let mut preview =
+                    preview_layer(opened, layer, if takes_a_look(&decision) { &dense } else { &decision });
+                preview.waiting = takes_a_look(&decision);
                 self.layers.push((decision, preview.clone(), preview));
             } else if self.layers[index].0 != decision {
-                let preview = preview_layer(opened, layer, &decision);
+                let preview = if takes_a_look(&decision) {
+                    let scores = self.layers[index].1.scores.clone();
+                    let scores = scores.filter(|_| self.layers[index].0.granularity == decision.granularity);
+                    LayerPreview { waiting: true, scores, ..self.layers[index].1.clone() }
+                } else {
+                    preview_layer(opened, layer, &decision)
+                };
                 self.layers[index] = (decision, preview.clone(), preview);
             }
         }
@@ -102,6 +116,49 @@ impl Preview {
             }
         }
     }
+}
+
+/// Whether a decision is about pieces that statistics do not know, so that it is worked out in the background.
+fn takes_a_look(decision: &LayerPlan) -> bool {
+    let known = matches!(decision.granularity, Granularity::Element | Granularity::Channel | Granularity::Row);
+    !known && (!decision.is_dense() || !decision.granularity.is_pattern())
+}
+
+impl Preview {
+    /// Layers that wait to be worked out, with their decisions.
+    pub(super) fn waiting(&self) -> Vec<(usize, LayerPlan)> {
+        let waits = |(index, (decision, own, _)): (usize, &(LayerPlan, LayerPreview, LayerPreview))| {
+            own.waiting.then(|| (index, decision.clone()))
+        };
+        self.layers.iter().enumerate().filter_map(waits).collect()
+    }
+
+    /// Takes in what was worked out, if the decision still holds.
+    pub(super) fn take_in(&mut self, opened: &Opened, found: Vec<(usize, LayerPlan, LayerPreview)>) {
+        for (index, decision, preview) in found {
+            if let Some((now, own, shown)) = self.layers.get_mut(index).filter(|(now, ..)| *now == decision) {
+                now.clone_from(&decision);
+                own.clone_from(&preview);
+                *shown = with_groups(opened, (index, &opened.layers[index]), own, &self.groups, self.shrink);
+            }
+        }
+    }
+}
+
+/// Works out a decision with a look at all weights; slow, for a worker thread.
+pub(super) fn look_at(opened: &Opened, index: usize, decision: &LayerPlan) -> LayerPreview {
+    let layer = &opened.layers[index];
+    let mut preview = preview_layer(opened, layer, decision);
+    let weight = opened.model.tensors.get(&layer.weight).filter(|_| !decision.granularity.is_pattern());
+    if let Some(weight) = weight {
+        let scores: Arc<[f64]> = prune::piece_scores(layer, weight, decision.granularity, decision.criterion).into();
+        (preview.pieces, preview.kept) = match preview.line {
+            Some(_) => (preview.pieces, preview.kept),
+            None => (scores.len(), scores.len()),
+        };
+        preview.scores = Some(scores);
+    }
+    preview
 }
 
 /// What groups and blocks do to a layer beside its own decision. Where both set weights to zero or some were
@@ -141,7 +198,7 @@ fn preview_layer(opened: &Opened, layer: &Layer, decision: &LayerPlan) -> LayerP
     };
     let pieces = if decision.granularity.by_output() { layer.channel_count() } else { weights };
     let zeros = statistics.distribution.zeros();
-    let dense = LayerPreview { weights, gone: 0, zeros, pieces, kept: pieces, line: None, problem: None };
+    let dense = LayerPreview { weights, zeros, pieces, kept: pieces, ..LayerPreview::default() };
     if decision.is_dense() {
         return dense;
     }
@@ -152,8 +209,9 @@ fn preview_layer(opened: &Opened, layer: &Layer, decision: &LayerPlan) -> LayerP
         Err(error) => return LayerPreview { problem: Some(error.to_string()), ..dense },
     };
     let Some(mask) = mask.layer(&layer.name) else { return dense };
-    let line = Some(line(statistics, decision, mask.threshold));
-    LayerPreview { kept: mask.kept, zeros: mask.zeros, line, ..dense }
+    let known = takes_a_look(decision).then_some(mask.threshold);
+    let line = known.or_else(|| Some(line(statistics, decision, mask.threshold)));
+    LayerPreview { pieces: mask.pieces, kept: mask.kept, zeros: mask.zeros, line, ..dense }
 }
 
 /// Where the line stands on the score axis: where it was put, or else at the smallest score that stays.

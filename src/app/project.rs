@@ -1,15 +1,15 @@
 use super::history::History;
-use super::preview::Preview;
+use super::preview::{LayerPreview, Preview};
 use crate::eval::gives_scores;
 use crate::exec::{Bound, Program};
 use crate::formats::{self, FormatError};
 use crate::model::{Layer, Model, OpenSize, Prunability, Sizes, layer_macs, layers_of, model_macs, open_sizes};
-use crate::prune::{Plan, Subject};
+use crate::prune::{LayerPlan, Mask, Plan, PruneError, Subject};
 use crate::stats::{HistogramScale, LayerStatistics, Statistics};
 use crate::structure::{Block, Group, Structure};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bars of a distribution in a table row.
 const THUMBNAIL_BINS: usize = 44;
@@ -39,7 +39,12 @@ pub struct Opened {
     pub blocks: Arc<[Block]>,
     /// The model ready to run, or one sentence on why it cannot.
     pub engine: Result<Arc<Engine>, String>,
+    /// The plan carried out last; several measurements ask for the same.
+    resolved: Arc<Mutex<Option<Resolved>>>,
 }
+
+/// A plan and what it comes to.
+type Resolved = (Plan, Arc<Mask>);
 
 /// A model ready to run.
 #[derive(Debug)]
@@ -122,6 +127,7 @@ impl Opened {
             structure,
             blocks,
             engine,
+            resolved: Arc::default(),
         })
     }
 
@@ -133,6 +139,19 @@ impl Opened {
             statistics: &self.statistics,
             structure: self.structure.as_deref().ok(),
         }
+    }
+
+    /// Decides on everything in a plan, once for all who ask; slow, for worker threads.
+    pub(super) fn resolve(&self, plan: &Plan) -> Result<Arc<Mask>, PruneError> {
+        let mut last = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, mask)) = &*last
+            && known == plan
+        {
+            return Ok(Arc::clone(mask));
+        }
+        let mask = Arc::new(self.subject().resolve(plan)?);
+        *last = Some((plan.clone(), Arc::clone(&mask)));
+        Ok(mask)
     }
 
     /// Groups of channels that go together.
@@ -255,6 +274,11 @@ impl Project {
         let lost = |layer| Some(self.opened.macs[layer]? as f64 - self.macs_left(layer)?);
         let lost: Option<f64> = (0..self.layers().len()).map(lost).sum();
         Some(self.total_macs()? as f64 - lost?)
+    }
+
+    /// Takes in decisions that were worked out in the background.
+    pub(super) fn take_in_masks(&mut self, found: Vec<(usize, LayerPlan, LayerPreview)>) {
+        self.preview.take_in(&self.opened, found);
     }
 
     /// Shows `plan` without committing it.

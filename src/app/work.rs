@@ -3,6 +3,7 @@ use super::graph_picture::GraphPicture;
 use super::history::{StepId, StepMetrics};
 use super::messages::{Offer, Severity};
 use super::open_data::OpenData;
+use super::preview::{LayerPreview, look_at};
 use super::project::{Opened, Project};
 use super::scoreboard::Fidelity;
 use super::session::Session;
@@ -16,7 +17,7 @@ use crate::exec::latency::Comparison;
 use crate::export::{self, ExportReport};
 use crate::jobs::{JobContext, Slot, Wake};
 use crate::model::{Model, Sizes as InputSizes, layer_macs, model_macs};
-use crate::prune::{self, Plan};
+use crate::prune::{self, LayerPlan, Plan};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub(super) enum Report {
     },
     /// Input sizes that were asked for, and why the graph cannot run with them, if so.
     InputSizes(Arc<Model>, InputSizes, Result<(), String>),
+    /// Decisions on pieces that take a look at all weights.
+    Masks(Arc<Model>, Vec<(usize, LayerPlan, LayerPreview)>),
     Picture(Asked, Arc<WeightPicture>),
     Graph(Arc<Model>, Arc<GraphPicture>),
     Exported(Box<ExportReport>),
@@ -75,6 +78,7 @@ pub(super) struct Slots {
     sizes: Slot<Report>,
     latency: Slot<Report>,
     macs: Slot<Report>,
+    masks: Slot<Report>,
     checking: Slot<Report>,
     pub(super) picture: Slot<Report>,
     pub(super) graph: Slot<Report>,
@@ -94,6 +98,7 @@ impl Slots {
             sizes: slot("measure sizes")?,
             latency: slot("measure latency")?,
             macs: slot("count operations")?,
+            masks: slot("rank pieces")?,
             checking: slot("try input sizes")?,
             picture: slot("draw weights")?,
             graph: slot("draw graph")?,
@@ -104,7 +109,7 @@ impl Slots {
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Slot<Report>> {
-        self.visible().chain([&self.macs, &self.picture, &self.graph, &self.session, &self.settings])
+        self.visible().chain([&self.macs, &self.masks, &self.picture, &self.graph, &self.session, &self.settings])
     }
 
     /// Work that the job strip shows.
@@ -243,6 +248,7 @@ impl Session {
         self.scoreboard.outdate_plan();
         self.slots.latency.cancel();
         self.start_measuring_sizes();
+        self.start_working_out_masks();
         let Some(project) = &self.project else { return };
         if project.preview().problem().is_some() {
             return self.slots.pruned.cancel();
@@ -264,6 +270,27 @@ impl Session {
             }
         }
         self.start_measuring_pruned(step);
+    }
+
+    /// Works out decisions on pieces that statistics do not know.
+    fn start_working_out_masks(&self) {
+        let Some(project) = &self.project else { return };
+        let waiting = project.preview().waiting();
+        if waiting.is_empty() {
+            return self.slots.masks.cancel();
+        }
+        let opened = project.opened.clone();
+        self.slots.masks.submit("Ranking pieces", move |job| {
+            let mut found = Vec::with_capacity(waiting.len());
+            for (index, decision) in waiting {
+                if job.superseded() {
+                    return;
+                }
+                let preview = look_at(&opened, index, &decision);
+                found.push((index, decision, preview));
+            }
+            job.send(Report::Masks(Arc::clone(&opened.model), found));
+        });
     }
 
     /// The data, if accuracy can be measured on it.
@@ -461,6 +488,12 @@ impl Session {
             Report::InputSizes(model, sizes, checked) => {
                 if self.project.as_ref().is_some_and(|p| Arc::ptr_eq(&p.opened.model, &model)) {
                     self.take_in_sizes(sizes, checked);
+                }
+            }
+            Report::Masks(model, found) => {
+                if let Some(project) = self.project.as_mut().filter(|p| Arc::ptr_eq(&p.opened.model, &model)) {
+                    project.take_in_masks(found);
+                    self.arrange_rows();
                 }
             }
             Report::Picture(asked, picture) => self.take_in_picture(&asked, picture),

@@ -239,6 +239,7 @@ pub(super) fn summary(export: &ExportReport) -> Vec<String> {
         ));
         lines.push(format!("              {}", export.energy_assumptions));
     }
+    lines.extend(export.reordering.as_ref().map(|text| format!("  reordered   {text}")));
     if export.dead > 0 {
         lines.push(format!("  of these    {} channels went because all their weights are zero", export.dead));
     }
@@ -307,7 +308,11 @@ fn layer_table(export: &ExportReport) -> Vec<String> {
     } else {
         titles.extend(["kept", ">threshold"]);
     }
+    let patterned = export.layers.iter().any(|layer| layer.ineligible.is_some());
     titles.extend([">bytes", "stored best as"]);
+    if patterned {
+        titles.push("GPU gain");
+    }
     let mut table = Table::new(&titles);
     for layer in &export.layers {
         let mut row = vec![
@@ -330,6 +335,13 @@ fn layer_table(export: &ExportReport) -> Vec<String> {
             ]);
         }
         row.extend([figures::bytes(layer.bytes.best().1 as f64), format!("{:?}", layer.best).to_lowercase()]);
+        if patterned {
+            row.push(match layer.ineligible.as_deref() {
+                None => String::new(),
+                Some("") => "possible".to_owned(),
+                Some(why) => format!("none: {why}"),
+            });
+        }
         table.row(row);
     }
     table.lines()

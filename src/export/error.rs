@@ -38,6 +38,17 @@ pub enum ExportError {
         /// Target, which was not touched.
         path: PathBuf,
     },
+    /// Removing channels moved the inputs that a pattern counts.
+    #[error(
+        "the pattern {pattern} of `{layer}` does not hold once channels are removed: export the smaller model first, then \
+         choose the pattern on that"
+    )]
+    Pattern {
+        /// Layer name.
+        layer: String,
+        /// The pattern, such as `2:4`.
+        pattern: String,
+    },
     /// The two models could not be run on the given data.
     #[error(transparent)]
     Eval(#[from] EvalError),

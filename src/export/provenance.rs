@@ -26,6 +26,10 @@ pub const ZEROS_ONLY: &str = "zeros only: shapes and multiply-accumulates are th
 /// What a shrunk export is.
 pub const SHRUNK: &str = "channels removed: tensors and multiply-accumulates are smaller, in any runtime";
 
+/// What an export with N:M patterns in another order of channels is.
+pub const REORDERED: &str = "channels reordered for N:M patterns: shapes and multiply-accumulates are those of the dense model; a \
+                             dense runtime takes the same time";
+
 /// Adds the keys to a pruned model, over those of an earlier export; `result` is the sentence on what was done.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use crate::model::{
     ENERGY_ASSUMPTIONS, Layer, Model, Sizes as InputSizes, activation_memory, effective_macs, layer_macs, layers_of,
     model_energy, model_macs,
 };
-use crate::prune::{Criterion, Granularity, Plan, Subject};
+use crate::prune::{Criterion, Granularity, Plan, Subject, eligibility};
 use crate::structure::{Inexact, UnitKind};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -45,6 +45,9 @@ pub struct LayerReport {
     pub bytes: TensorSizes,
     /// The smallest of them.
     pub best: Encoding,
+    /// Of a layer with an N:M pattern, why GPUs gain nothing from it; empty if they may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ineligible: Option<String>,
 }
 
 /// What became of one group.
@@ -130,6 +133,8 @@ pub struct ExportReport {
     pub dead: usize,
     /// Whether tensors are smaller than in the source.
     pub shrunk: bool,
+    /// How many groups were put in another order for N:M patterns, and what that saved.
+    pub reordering: Option<String>,
     /// Where the file is only nearly what was seen.
     pub inexact: Vec<Inexact>,
     /// The proof by running, of a smaller model against the masked one in full size; `null` if the model cannot
@@ -169,7 +174,7 @@ impl ExportReport {
             Proof::Ran(equality) => (Some(equality), None),
             Proof::BytesOnly(reason) => (None, Some(reason)),
         };
-        let shrunk = pruned.smaller.is_some();
+        let shrunk = pruned.is_shrunk();
         Self {
             source: subject.model.display_name(),
             path,
@@ -194,7 +199,12 @@ impl ExportReport {
             equal,
             equal_random: outcome.random,
             not_run,
-            result: if shrunk { provenance::SHRUNK } else { provenance::ZEROS_ONLY },
+            reordering: pruned.mask.reordering.as_ref().map(ToString::to_string),
+            result: match &pruned.rewritten {
+                Some(_) if shrunk => provenance::SHRUNK,
+                Some(_) => provenance::REORDERED,
+                None => provenance::ZEROS_ONLY,
+            },
         }
     }
 }
@@ -256,6 +266,10 @@ fn layer_report(written: &Model, (layer, now): (&Layer, Option<&Layer>), plan: &
         threshold,
         bytes,
         best: bytes.best().0,
+        ineligible: decision.granularity.is_pattern().then(|| {
+            let found = eligibility(layer, decision.granularity);
+            if found.is_eligible() { String::new() } else { found.to_string() }
+        }),
     }
 }
 

@@ -5,8 +5,8 @@ use crate::data::Dataset;
 use crate::eval::{EvalOptions, Probe, first_divergence, sizes_of};
 use crate::exec::ExampleInputs;
 use crate::formats;
-use crate::model::{Model, Sizes};
-use crate::prune::{Mask, Plan, Subject};
+use crate::model::{Model, Sizes, layers_of};
+use crate::prune::{Granularity, Mask, Plan, Subject, holds};
 use crate::structure::Inexact;
 use std::fs;
 use std::ops::ControlFlow;
@@ -60,7 +60,7 @@ pub fn export(
     let examples = EvalOptions::for_model(written, &sizes).random_examples();
     let random = Probe::Random { model: written, sizes: &sizes, examples, seed: 0 };
     let probe = data.map_or(random, |data| Probe::Data { data, limit: PROOF_EXAMPLES });
-    let outcome = if pruned.smaller.is_some() {
+    let outcome = if pruned.rewritten.is_some() {
         let also = data.map(|_| random);
         let outcome = prove_shrunk(&pruned.masked, written, &reopened, (&probe, also.as_ref()), path);
         outcome.map_err(|error| pruned.name_node(&subject, error, &sizes))?
@@ -82,8 +82,8 @@ pub(super) struct Pruned {
     pub(super) mask: Mask,
     /// In full size.
     pub(super) masked: Model,
-    /// Without the units that were removed, where the plan asks for that and there are any.
-    pub(super) smaller: Option<Model>,
+    /// Without the units that were removed, or with channels in another order, where the plan asks for that.
+    pub(super) rewritten: Option<Model>,
     pub(super) inexact: Vec<Inexact>,
 }
 
@@ -91,18 +91,41 @@ impl Pruned {
     fn new(subject: &Subject<'_>, plan: &Plan) -> Result<Self, ExportError> {
         let mask = subject.resolve(plan)?;
         let masked = subject.masked(&mask)?;
-        let mut pruned = Self { mask, masked, smaller: None, inexact: Vec::new() };
+        let mut pruned = Self { mask, masked, rewritten: None, inexact: Vec::new() };
         if plan.shrink && !pruned.mask.removal.is_empty() {
             let mut shrunk = subject.shrunk(&pruned.mask)?;
             // The name of the source belongs to what is made of it.
             shrunk.model.origin = subject.model.origin.clone();
             shrunk.model.origin.source = None;
             provenance::stamp(&mut shrunk.model, plan, provenance::SHRUNK)?;
-            (pruned.smaller, pruned.inexact) = (Some(shrunk.model), shrunk.inexact);
+            (pruned.rewritten, pruned.inexact) = (Some(shrunk.model), shrunk.inexact);
+        } else if pruned.mask.reordering.as_ref().is_some_and(|found| !found.orders.is_empty()) {
+            let mut reordered = subject.reordered(&pruned.masked, &pruned.mask)?;
+            provenance::stamp(&mut reordered, plan, provenance::REORDERED)?;
+            pruned.rewritten = Some(reordered);
         } else {
             provenance::stamp(&mut pruned.masked, plan, provenance::ZEROS_ONLY)?;
         }
+        pruned.check_patterns(plan)?;
         Ok(pruned)
+    }
+
+    /// Patterns are chosen on the inputs that there were.
+    fn check_patterns(&self, plan: &Plan) -> Result<(), ExportError> {
+        let written = self.written();
+        for layer in layers_of(written) {
+            let Granularity::Pattern { kept, of } = plan.layer(&layer.name).granularity else { continue };
+            let weight = written.tensors.get(&layer.weight);
+            if weight.is_some_and(|weight| !holds(&layer, weight, kept, of)) {
+                return Err(ExportError::Pattern { layer: layer.name, pattern: format!("{kept}:{of}") });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether tensors are smaller than in the source.
+    pub(super) fn is_shrunk(&self) -> bool {
+        self.rewritten.is_some() && !self.mask.removal.is_empty()
     }
 
     /// Adds where a smaller model first goes another way.
@@ -110,7 +133,7 @@ impl Pruned {
         let ExportError::Diverges { max_abs_diff, argmax_agreement, n, path, .. } = error else { return error };
         let find = || {
             let inputs = ExampleInputs::new(&self.masked, sizes, 0).batch(1).ok()?;
-            let (smaller, structure) = (self.smaller.as_ref()?, subject.structure?);
+            let (smaller, structure) = (self.rewritten.as_ref()?, subject.structure?);
             let removal = &self.mask.removal;
             first_divergence(&self.masked, smaller, structure, removal, &inputs, SHRUNK_TOLERANCE).ok()?
         };
@@ -118,7 +141,7 @@ impl Pruned {
     }
 
     pub(super) fn written(&self) -> &Model {
-        self.smaller.as_ref().unwrap_or(&self.masked)
+        self.rewritten.as_ref().unwrap_or(&self.masked)
     }
 }
 

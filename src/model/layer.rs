@@ -93,6 +93,9 @@ pub struct Layer {
     pub shape: Vec<usize>,
     /// Axis of `shape` that counts output channels or neurons.
     pub output_axis: usize,
+    /// Axis of `shape` that counts what an output reads: input channels, those of one group in a grouped convolution,
+    /// or entries of an embedding. None if they are spread over several axes.
+    pub input_axis: Option<usize>,
     /// Convolution groups, else 1.
     pub groups: usize,
     /// Whether it can be pruned.
@@ -153,6 +156,7 @@ fn weight_layers(model: &Model) -> Vec<Layer> {
                 .filter(|bias| model.tensors.contains_key(bias)),
             shape: tensor.shape().to_vec(),
             output_axis: 0,
+            input_axis: Some(1),
             groups: 1,
             prunability: prunability(tensor),
         })

@@ -17,6 +17,8 @@ struct WeightUse {
     bias: Option<usize>,
     /// Axis of output channels in the operand.
     output_axis: usize,
+    /// Axis of input channels in the operand.
+    input_axis: usize,
     groups: usize,
 }
 
@@ -27,9 +29,9 @@ pub(super) fn graph_layers(model: &Model, graph: &Graph) -> Vec<Layer> {
     let mut names = HashSet::new();
     for (id, node) in graph.iter_nodes() {
         for usage in search.uses(node) {
-            let Some(stored) = node.input(usage.input).and_then(|value| search.stored(value, usage.output_axis)) else {
-                continue;
-            };
+            let along = |axis| node.input(usage.input).and_then(|value| search.stored(value, axis));
+            let Some(stored) = along(usage.output_axis) else { continue };
+            let input_axis = along(usage.input_axis).and_then(|stored| stored.axis);
             let weight = graph.value(stored.value).name.as_str();
             if let Some(shared) = layers.get_mut(weight) {
                 if !shared.nodes.contains(&id) {
@@ -38,6 +40,7 @@ pub(super) fn graph_layers(model: &Model, graph: &Graph) -> Vec<Layer> {
                 continue;
             }
             if let Some(mut layer) = search.layer(id, node, &usage, &stored) {
+                layer.input_axis = input_axis.filter(|&axis| axis != layer.output_axis);
                 layer.name = unique(&mut names, layer.name);
                 layers.insert(weight.to_owned(), layer);
             }
@@ -56,8 +59,8 @@ fn unique(taken: &mut HashSet<String>, name: String) -> String {
 /// The constant that a weight operand comes from.
 struct Stored {
     value: ValueId,
-    /// Its axis of output channels; none if that is spread over several.
-    output_axis: Option<usize>,
+    /// The axis that was asked for; none if it is spread over several.
+    axis: Option<usize>,
 }
 
 struct Search<'a> {
@@ -69,7 +72,14 @@ struct Search<'a> {
 impl Search<'_> {
     /// The weight operands of a node.
     fn uses(&self, node: &Node) -> Vec<WeightUse> {
-        let fixed = |kind, input, bias, output_axis| WeightUse { kind, input, bias, output_axis, groups: 1 };
+        let fixed = |kind, input, bias, [output_axis, input_axis]: [usize; 2]| WeightUse {
+            kind,
+            input,
+            bias,
+            output_axis,
+            input_axis,
+            groups: 1,
+        };
         let groups = node.int("group", 1).max(1) as usize;
         let transposed = |name| usize::from(node.int(name, 0) != 0);
         let fused = node.domain == "com.microsoft";
@@ -77,20 +87,26 @@ impl Search<'_> {
             return Vec::new();
         }
         match node.op.strip_prefix("Fused").filter(|_| fused).unwrap_or(&node.op) {
-            "Conv" => vec![WeightUse { groups, ..fixed(LayerKind::Conv, 1, Some(2), 0) }],
-            "ConvInteger" => vec![WeightUse { groups, ..fixed(LayerKind::Conv, 1, None, 0) }],
-            "QLinearConv" => vec![WeightUse { groups, ..fixed(LayerKind::Conv, 3, Some(8), 0) }],
-            "ConvTranspose" => vec![WeightUse { groups, ..fixed(LayerKind::ConvTranspose, 1, Some(2), 1) }],
-            "Gemm" if self.is_stored(node, 1) => vec![fixed(LayerKind::Linear, 1, Some(2), 1 - transposed("transB"))],
-            "Gemm" => vec![fixed(LayerKind::Linear, 0, Some(2), transposed("transA"))],
+            "Conv" => vec![WeightUse { groups, ..fixed(LayerKind::Conv, 1, Some(2), [0, 1]) }],
+            "ConvInteger" => vec![WeightUse { groups, ..fixed(LayerKind::Conv, 1, None, [0, 1]) }],
+            "QLinearConv" => vec![WeightUse { groups, ..fixed(LayerKind::Conv, 3, Some(8), [0, 1]) }],
+            "ConvTranspose" => vec![WeightUse { groups, ..fixed(LayerKind::ConvTranspose, 1, Some(2), [1, 0]) }],
+            "Gemm" if self.is_stored(node, 1) => {
+                let inputs = transposed("transB");
+                vec![fixed(LayerKind::Linear, 1, Some(2), [1 - inputs, inputs])]
+            }
+            "Gemm" => {
+                let outputs = transposed("transA");
+                vec![fixed(LayerKind::Linear, 0, Some(2), [outputs, 1 - outputs])]
+            }
             "MatMul" | "MatMulInteger" => self.product(node, 1),
             "QLinearMatMul" => self.product(node, 3),
             // A look-up along another axis picks features, not rows of a table.
             "Gather" if node.int("axis", 0) == 0 && self.rank(node, 0) == Some(2) => {
-                vec![fixed(LayerKind::Embedding, 0, None, 1)]
+                vec![fixed(LayerKind::Embedding, 0, None, [1, 0])]
             }
             "LSTM" | "GRU" | "RNN" => {
-                vec![fixed(LayerKind::Recurrent, 1, Some(3), 1), fixed(LayerKind::Recurrent, 2, None, 1)]
+                vec![fixed(LayerKind::Recurrent, 1, Some(3), [1, 2]), fixed(LayerKind::Recurrent, 2, None, [1, 2])]
             }
             _ => Vec::new(),
         }
@@ -100,7 +116,8 @@ impl Search<'_> {
     fn product(&self, node: &Node, right: usize) -> Vec<WeightUse> {
         let matrix = |input, back: usize| {
             let rank = self.rank(node, input).filter(|&rank| rank >= 2 && self.is_stored(node, input))?;
-            Some(WeightUse { kind: LayerKind::MatMul, input, bias: None, output_axis: rank - back, groups: 1 })
+            let (output_axis, input_axis) = (rank - back, rank + back - 3);
+            Some(WeightUse { kind: LayerKind::MatMul, input, bias: None, output_axis, input_axis, groups: 1 })
         };
         matrix(right, 1).or_else(|| matrix(0, 2)).into_iter().collect()
     }
@@ -119,22 +136,21 @@ impl Search<'_> {
 
     /// Follows a value back to the constant behind it, and one of its axes with it.
     fn stored(&self, mut value: ValueId, axis: usize) -> Option<Stored> {
-        let mut output_axis = Some(axis);
+        let mut axis = Some(axis);
         for _ in 0..MOST_STEPS {
             if self.model.initializer(value).is_some() {
-                return Some(Stored { value, output_axis });
+                return Some(Stored { value, axis });
             }
             let node = self.producer(value)?;
             match node.op.as_str() {
-                "Constant" => return Some(Stored { value, output_axis }),
+                "Constant" => return Some(Stored { value, axis }),
                 "Identity" | "Cast" | "DequantizeLinear" => {}
                 "Transpose" => {
-                    output_axis = output_axis.and_then(|axis| before_transpose(node, axis, self.rank(node, 0)?));
+                    axis = axis.and_then(|axis| before_transpose(node, axis, self.rank(node, 0)?));
                 }
                 "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" => {
                     let extents = |value: ValueId| self.graph.value(value).fact.extents();
-                    output_axis =
-                        output_axis.and_then(|axis| before_reshape(&extents(node.input(0)?)?, &extents(value)?, axis));
+                    axis = axis.and_then(|axis| before_reshape(&extents(node.input(0)?)?, &extents(value)?, axis));
                 }
                 _ => return None,
             }
@@ -147,7 +163,7 @@ impl Search<'_> {
         let weight = self.graph.value(stored.value).name.as_str();
         let (shape, prunability) = match self.model.tensors.get(weight) {
             Some(tensor) => {
-                let rearranged = stored.output_axis.is_none().then_some(Prunability::Rearranged);
+                let rearranged = stored.axis.is_none().then_some(Prunability::Rearranged);
                 (tensor.shape().to_vec(), rearranged.unwrap_or_else(|| prunability(tensor)))
             }
             None => match self.producer(stored.value)?.attributes.get("value")? {
@@ -167,7 +183,8 @@ impl Search<'_> {
             weight: weight.to_owned(),
             bias: bias.map(|b| self.graph.value(b).name.clone()),
             shape,
-            output_axis: stored.output_axis.unwrap_or(0),
+            output_axis: stored.axis.unwrap_or(0),
+            input_axis: None,
             groups: usage.groups,
             prunability,
         })
@@ -227,7 +244,7 @@ mod tests {
             b.node("/fc/MatMul", "MatMul", &[x, turned], &[])
         });
         assert_eq!((found[0].name.as_str(), found[0].kind, found[0].output_axis), ("fc", LayerKind::MatMul, 0));
-        assert_eq!(found[0].shape, [4, 6]);
+        assert_eq!((found[0].input_axis, found[0].shape.as_slice()), (Some(1), &[4, 6][..]));
     }
 
     #[test]
@@ -237,7 +254,7 @@ mod tests {
             let turned = b.node("t", "Reshape", &[x], &[]);
             b.node("m", "MatMul", &[w, turned], &[])
         });
-        assert_eq!((found[0].weight.as_str(), found[0].output_axis), ("left", 0));
+        assert_eq!((found[0].weight.as_str(), found[0].output_axis, found[0].input_axis), ("left", 0, Some(1)));
     }
 
     #[test]
@@ -251,7 +268,8 @@ mod tests {
             })
         };
         assert_eq!(with([3, 4, 2])[0].prunability, Prunability::Rearranged);
-        assert_eq!((with([3, 2, 4])[0].prunability.is_prunable(), with([3, 2, 4])[0].output_axis), (true, 2));
+        let merged = &with([3, 2, 4])[0];
+        assert_eq!((merged.prunability.is_prunable(), merged.output_axis, merged.input_axis), (true, 2, None));
     }
 
     #[test]

@@ -15,6 +15,22 @@ impl BitMask {
         Self { words: words.collect(), len }
     }
 
+    /// A mask of `len` bits that keeps everything.
+    pub fn full(len: usize) -> Self {
+        let mut words = vec![u64::MAX; len.div_ceil(64)];
+        if let Some(last) = words.last_mut().filter(|_| !len.is_multiple_of(64)) {
+            *last = (1 << (len % 64)) - 1;
+        }
+        Self { words, len }
+    }
+
+    /// Removes weight `index`; one past the end is not there to be removed.
+    pub fn remove(&mut self, index: usize) {
+        if index < self.len {
+            self.words[index / 64] &= !(1 << (index % 64));
+        }
+    }
+
     /// Number of bits.
     pub const fn len(&self) -> usize {
         self.len
@@ -51,6 +67,10 @@ mod tests {
             let mask = BitMask::from_fn(len, |i| i % 3 == 0);
             assert!(mask.iter().enumerate().all(|(i, kept)| kept == (i % 3 == 0)));
             assert_eq!((mask.len(), mask.kept()), (len, len.div_ceil(3)));
+            let mut removed = BitMask::full(len);
+            assert_eq!(removed, BitMask::from_fn(len, |_| true));
+            (0..=len).filter(|i| i % 3 != 0).for_each(|i| removed.remove(i));
+            assert_eq!(removed, mask);
         }
     }
 }

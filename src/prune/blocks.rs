@@ -1,5 +1,5 @@
 use super::resolve::{Removal, removal, statistics_of};
-use super::score::{channel_scores, population_std};
+use super::score::{channel_scores, deviation_of};
 use super::{Criterion, Cut, PruneError};
 use crate::model::Model;
 use crate::stats::Statistics;
@@ -39,7 +39,7 @@ pub fn cut_blocks(blocks: &[Block], scores: &[f64], cut: Cut) -> Result<BTreeSet
     let mut ranked: Vec<(f64, &Block)> =
         scores.iter().copied().zip(blocks).filter(|(_, block)| block.reason.is_empty()).collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let std = || population_std(&ranked.iter().map(|(score, _)| *score).collect::<Vec<_>>());
+    let std = || deviation_of(&ranked.iter().map(|(score, _)| *score).collect::<Vec<_>>());
     let count = match removal(cut, ranked.len(), std, "the residual blocks")? {
         Removal::Below(line) => ranked.iter().filter(|(score, _)| *score < line).count(),
         Removal::Lowest(count) => count,

@@ -57,7 +57,7 @@ pub enum PruneError {
         value: f64,
     },
     /// More pieces to keep than there are.
-    #[error("cannot keep {keep} of {pieces} weights or channels of {scope}")]
+    #[error("cannot keep {keep} of the {pieces} pieces of {scope}")]
     Keep {
         /// The layer, or the selected layers together.
         scope: String,

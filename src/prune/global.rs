@@ -1,8 +1,10 @@
+use super::pieces::piece_scores;
 use super::resolve::{Removal, removal, statistics_of, weight_of};
-use super::score::{channel_scores, population_std};
+use super::score::{channel_scores, deviation_of};
 use super::{Criterion, Cut, Granularity, PruneError};
 use crate::model::{Layer, Model};
 use crate::stats::{Distribution, Statistics, split_at_rank};
+use rayon::prelude::*;
 
 /// How errors call all the selected layers.
 const SCOPE: &str = "the selected layers";
@@ -12,8 +14,8 @@ const SCOPE: &str = "the selected layers";
 /// A sparsity or a number to keep becomes one exact [`Cut::Keep`] per layer; together they keep what was
 /// asked for. Of equal scores the earlier layer's go first, and within a layer those of lower index. A
 /// threshold is the same in every layer, and a sigma becomes a threshold of that many standard deviations
-/// of all weights, or all channel scores, together. Channel scores are compared as they are, so layers
-/// with more weights per channel tend to keep more.
+/// of all weights, or all scores of pieces, together. Scores are compared as they are, so layers with more
+/// weights per piece tend to keep more. A pattern needs no cut, and gets none.
 ///
 /// # Errors
 /// [`PruneError`] if a layer cannot be pruned or the cut cannot be.
@@ -45,12 +47,23 @@ pub fn global(
                 }
             }
         }
+        // The pattern alone says what goes.
+        Granularity::Pattern { .. } => {
+            return Ok(selected.iter().map(|layer| (layer.name.clone(), Cut::None)).collect());
+        }
         _ => {
-            let scores: Vec<&[f64]> = known.iter().map(|k| channel_scores(&k.channels, criterion)).collect();
+            let of_pieces: Vec<Vec<f64>>;
+            let scores: Vec<&[f64]> = if granularity.by_output() {
+                known.iter().map(|k| channel_scores(&k.channels, criterion)).collect()
+            } else {
+                let parts = selected.par_iter().zip(&weights);
+                of_pieces = parts.map(|(layer, weight)| piece_scores(layer, weight, granularity, criterion)).collect();
+                of_pieces.iter().map(Vec::as_slice).collect()
+            };
             pieces = scores.iter().map(|scores| scores.len()).collect();
-            match removal(cut, pieces.iter().sum(), || population_std(&scores.concat()), SCOPE)? {
+            match removal(cut, pieces.iter().sum(), || deviation_of(&scores.concat()), SCOPE)? {
                 Removal::Below(threshold) => Err(threshold),
-                Removal::Lowest(count) => Ok(lowest_channels(&scores, count)),
+                Removal::Lowest(count) => Ok(lowest_pieces(&scores, count)),
             }
         }
     };
@@ -80,7 +93,7 @@ fn lowest_elements(parts: &[(&crate::model::Tensor, &Distribution)], count: usiz
 }
 
 /// How many of the `count` lowest scores lie in each part.
-fn lowest_channels(scores: &[&[f64]], count: usize) -> Vec<usize> {
+fn lowest_pieces(scores: &[&[f64]], count: usize) -> Vec<usize> {
     let mut all: Vec<(f64, usize)> =
         scores.iter().enumerate().flat_map(|(part, scores)| scores.iter().map(move |&score| (score, part))).collect();
     all.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -1,5 +1,5 @@
 use super::resolve::{Removal as Kind, removal};
-use super::score::population_std;
+use super::score::deviation_of;
 use super::{Cut, GroupPlan, Limits, Plan, PruneError, unit_scores};
 use crate::model::Model;
 use crate::stats::Statistics;
@@ -98,7 +98,7 @@ fn asked(group: &Group, decision: &GroupPlan, scores: &[f64]) -> Result<(usize, 
     {
         return Ok((below(line), Some(line)));
     }
-    Ok(match removal(decision.cut, scores.len(), || population_std(scores), &scope)? {
+    Ok(match removal(decision.cut, scores.len(), || deviation_of(scores), &scope)? {
         Kind::Below(line) => (below(line), Some(line)),
         Kind::Lowest(count) => (count.max(decision.drop.len()), None),
     })
@@ -147,7 +147,7 @@ pub fn global_groups(
         sizes[index] = scores.len();
         all.extend(scores.into_iter().map(|score| (score, index)));
     }
-    let std = || population_std(&all.iter().map(|(score, _)| *score).collect::<Vec<_>>());
+    let std = || deviation_of(&all.iter().map(|(score, _)| *score).collect::<Vec<_>>());
     match removal(cut, all.len(), std, "the selected groups")? {
         Kind::Below(line) => Ok(selected.iter().map(|&index| (index, Cut::Threshold(line))).collect()),
         Kind::Lowest(count) => {

@@ -1,5 +1,5 @@
 use super::cutoff::Cutoff;
-use super::{BitMask, GroupMask};
+use super::{BitMask, GroupMask, Reordering};
 use crate::model::{Layer, Tensor};
 use crate::stats::float::{Float, FloatVisitor, with_float};
 use crate::structure::{Removal, UnitId};
@@ -34,14 +34,15 @@ pub struct LayerMask {
     pub layer: String,
     /// Weights in the layer.
     pub weights: usize,
-    /// Weights or channels that were ranked.
+    /// Weights, channels or other pieces that were ranked.
     pub pieces: usize,
     /// How many of them stay.
     pub kept: usize,
     /// Weights that are zero afterwards, those that already were included.
     pub zeros: usize,
     /// Where the line lies: every removed score is at most this, every kept one at least. It is the cut
-    /// itself if that was a threshold, else the lowest kept score; infinite if nothing is kept.
+    /// itself if that was a threshold, else the lowest kept score; infinite if nothing is kept. Zero for a
+    /// pattern, which draws a line in each stretch.
     pub threshold: f64,
     /// Which pieces stay.
     pub selection: Selection,
@@ -102,6 +103,8 @@ pub struct Mask {
     pub removal: Removal,
     /// Units among them that no group's decision removed, because all their weights are zero.
     pub dead: BTreeSet<UnitId>,
+    /// Orders of channels in which N:M patterns were chosen; the masks are in the places of the source.
+    pub reordering: Option<Reordering>,
 }
 
 impl Mask {

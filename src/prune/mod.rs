@@ -16,6 +16,7 @@ mod granularity;
 mod group;
 mod limits;
 mod mask;
+mod pattern;
 mod pieces;
 mod plan;
 mod resolve;
@@ -33,9 +34,14 @@ pub use global::global;
 pub use granularity::{Granularity, UnknownGranularity};
 pub use group::{GroupMask, decide, global_groups, resolve_group};
 pub use mask::{LayerMask, Mask, Selection};
+pub use pattern::{
+    Effort, Eligibility, PermutationFigures, Reordering, eligibility, holds, orders, pattern_masks,
+    permutation_figures, violations,
+};
+pub use pieces::{PieceScores, piece_deviation, piece_scores};
 pub use plan::{Criterion, Cut, GroupPlan, LayerPlan, Limits, Normalization, Plan, Reduction, Rounding, Scoring};
 pub use resolve::{resolve, resolve_with};
-pub use score::{channel_scores, deviation};
+pub use score::{channel_scores, deviation, deviation_of};
 pub use select::{select, select_groups};
 pub use subject::Subject;
 pub use unit_score::unit_scores;

@@ -1,4 +1,6 @@
-use super::score::{channel_scores, population_std};
+use super::pattern::resolve_pattern;
+use super::pieces::resolve_pieces;
+use super::score::{channel_scores, cut_scores};
 use super::{Cut, Granularity, LayerMask, LayerPlan, Mask, Plan, PruneError, Selection};
 use crate::model::{Layer, Model, Tensor};
 use crate::stats::{LayerStatistics, Statistics, split_at_rank};
@@ -39,7 +41,8 @@ pub fn resolve_with(model: &Model, layers: &[Layer], plan: &Plan, statistics: &S
             match decision.granularity {
                 Granularity::Element => resolve_elements(layer, weight, decision.cut, &known),
                 Granularity::Channel | Granularity::Row => resolve_channels(layer, decision, &known),
-                other => super::pieces::resolve_pieces(layer, weight, decision, other),
+                Granularity::Pattern { kept, of } => Ok(resolve_pattern(layer, weight, (kept, of))),
+                other => resolve_pieces(layer, weight, decision, other),
             }
         })
         .collect();
@@ -98,7 +101,7 @@ pub(super) fn removal(cut: Cut, pieces: usize, std: impl FnOnce() -> f64, scope:
     }
 }
 
-fn layer_scope(layer: &Layer) -> String {
+pub(super) fn layer_scope(layer: &Layer) -> String {
     format!("layer `{}`", layer.name)
 }
 
@@ -136,18 +139,7 @@ fn resolve_channels(
 ) -> Result<LayerMask, PruneError> {
     let channels = &statistics.channels;
     let scores = channel_scores(channels, decision.criterion);
-    let kind = removal(decision.cut, scores.len(), || population_std(scores), &layer_scope(layer))?;
-    let (kept, threshold) = match kind {
-        Removal::Below(threshold) => (scores.iter().map(|&score| score >= threshold).collect(), threshold),
-        Removal::Lowest(removed) => {
-            let mut order: Vec<usize> = (0..scores.len()).collect();
-            order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-            let mut kept = vec![true; scores.len()];
-            order[..removed].iter().for_each(|&channel| kept[channel] = false);
-            (kept, order.get(removed).map_or(f64::INFINITY, |&lowest| scores[lowest]))
-        }
-    };
-    let kept: Vec<bool> = kept;
+    let (kept, threshold) = cut_scores(scores, decision.cut, &layer_scope(layer))?;
     let count = kept.iter().filter(|&&kept| kept).count();
     let zeros = kept.iter().zip(&channels.zeros).map(|(&kept, &zeros)| if kept { zeros } else { channels.channel_len });
     Ok(LayerMask {

@@ -1,8 +1,8 @@
 use super::group::resolve_group;
-use super::{Mask, Plan, PruneError, Selection, apply, resolve_with};
+use super::{Effort, Mask, Plan, PruneError, Selection, apply, orders, pattern_masks, resolve_with};
 use crate::model::{Layer, Model};
 use crate::stats::{LayerStatistics, Statistics};
-use crate::structure::{Removal, ShrinkOptions, Shrunk, Structure, UnitId, shrink};
+use crate::structure::{Removal, ShrinkOptions, Shrunk, Structure, UnitId, reorder, shrink};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
@@ -28,6 +28,13 @@ impl Subject<'_> {
     /// [`PruneError`] if the plan does not fit the model, or asks for something that cannot be.
     pub fn resolve(&self, plan: &Plan) -> Result<Mask, PruneError> {
         let mut mask = resolve_with(self.model, self.layers, plan, self.statistics)?;
+        if plan.permute && plan.layers.values().any(|layer| layer.granularity.is_pattern()) {
+            let structure = self.structure()?;
+            let found = orders(self.model, self.layers, plan, structure, Effort::default())?;
+            let masks = pattern_masks(self.model, self.layers, plan, self.statistics, structure, &found.orders)?;
+            mask.layers.extend(masks.into_iter().map(|layer| (layer.layer.clone(), layer)));
+            mask.reordering = Some(found);
+        }
         if !plan.is_structural() && !plan.shrink {
             return Ok(mask);
         }
@@ -74,6 +81,17 @@ impl Subject<'_> {
     pub fn shrunk(&self, mask: &Mask) -> Result<Shrunk, PruneError> {
         let masked = apply(self.model, self.layers, mask);
         Ok(shrink(&masked, self.structure()?, &mask.removal, ShrinkOptions::default())?)
+    }
+
+    /// The masked model with its channels in the order in which N:M patterns were chosen.
+    ///
+    /// # Errors
+    /// [`PruneError::Structure`] if channels cannot change places.
+    pub fn reordered(&self, masked: &Model, mask: &Mask) -> Result<Model, PruneError> {
+        match mask.reordering.as_ref().filter(|found| !found.orders.is_empty()) {
+            Some(found) => Ok(reorder(masked, self.structure()?, &found.orders)?),
+            None => Ok(masked.clone()),
+        }
     }
 
     fn structure(&self) -> Result<&Structure, PruneError> {

@@ -1,5 +1,5 @@
 use super::resolve::statistics_of;
-use super::score::{channel_scores, population_std};
+use super::score::{channel_scores, deviation_of};
 use super::{Criterion, Normalization, PruneError, Reduction, Scoring};
 use crate::model::Model;
 use crate::stats::Statistics;
@@ -58,7 +58,7 @@ fn normalize(member: &mut [Option<f64>], normalization: Normalization) {
         Normalization::None => return,
         Normalization::Mean => (0.0, mean),
         Normalization::Max => (0.0, present.iter().copied().fold(0.0, f64::max)),
-        Normalization::Gaussian => (mean, population_std(&present)),
+        Normalization::Gaussian => (mean, deviation_of(&present)),
     };
     // Scores that are all alike say nothing; dividing by nothing would.
     let scale = if scale > 0.0 { scale } else { 1.0 };

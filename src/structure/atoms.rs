@@ -332,6 +332,11 @@ impl Resolved {
         Some(self.why[atom.0 as usize]).filter(|&why| why != 0).unwrap_or_else(taken_back)
     }
 
+    /// Decisions by set, those included that were taken back.
+    pub fn ever(&self, set: SetId) -> &[u32] {
+        &self.all[set.0 as usize]
+    }
+
     /// What removes a place that any of several sets removes.
     pub fn joint(&mut self, sets: impl IntoIterator<Item = SetId>) -> SetId {
         let mut bases: Vec<u32> = sets.into_iter().flat_map(|set| self.all[set.0 as usize].iter().copied()).collect();

@@ -50,6 +50,17 @@ pub enum StructureError {
     /// What the removed channels still send cannot be made up for.
     #[error("what the removed channels still send cannot be made up for at `{0}`")]
     Remainder(String),
+    /// An order that leaves units out or names them twice.
+    #[error("the order of `{0}` does not name every one of its units once")]
+    Order(String),
+    /// Units that have to stay where they are, and why.
+    #[error("the channels of `{group}` cannot change places: {reason}")]
+    NotReorderable {
+        /// Name of the group.
+        group: String,
+        /// One sentence from [`super::Structure::reorderable`].
+        reason: String,
+    },
     /// The model is not the one that was looked at.
     #[error("`{0}` is not as it was when the structure was worked out")]
     OtherModel(String),

@@ -40,6 +40,9 @@
 //! groups. Heads may keep different places as long as all keep as many ([`Group::blocks`]); groups of a
 //! convolution likewise. Heads of keys and values take the query heads that share them along.
 //!
+//! # Order
+//! [`reorder`] gives the units of a group another order, where nothing counts on it ([`Structure::reorderable`]).
+//!
 //! # Branches
 //! [`Structure::blocks`] finds residual branches that can be left out as a whole; [`Removal::blocks`] names
 //! them.
@@ -60,6 +63,7 @@ mod recurrent;
 mod regroup;
 mod remainder;
 mod removal;
+mod reorder;
 mod rule;
 #[expect(clippy::module_inception, reason = "the type that gives the floor its name")]
 mod structure;
@@ -71,6 +75,8 @@ pub use block::Block;
 pub use error::StructureError;
 pub use kept::Kept;
 pub use removal::Removal;
+pub(crate) use reorder::with_order;
+pub use reorder::{Orders, reorder};
 pub use structure::Structure;
 pub use surgery::{Border, CHANNELS_KEY, Inexact, ShrinkOptions, Shrunk, shrink};
 pub use unit::{Group, Pinned, Role, Slice, Unit, UnitId, UnitKind};

@@ -138,6 +138,32 @@ impl Structure {
         self.base_of.get(unit.0 as usize).copied()
     }
 
+    /// The group of the one decision that was ever to remove a place, and its unit's place in the group.
+    pub(super) fn only_unit(&self, set: SetId) -> Option<(usize, usize)> {
+        let &[base] = self.analysis.resolved.ever(set) else { return None };
+        let unit = self.unit_of[base as usize]?;
+        let group = self.units[unit.0 as usize].group;
+        Some((group, (unit.0 - self.groups[group].units[0].0) as usize))
+    }
+
+    /// Whether a unit of a group removes a place, alone or with others.
+    pub(super) fn touches(&self, set: SetId, group: usize) -> bool {
+        let units = self.analysis.resolved.ever(set).iter().filter_map(|&base| self.unit_of[base as usize]);
+        units.into_iter().any(|unit| self.units[unit.0 as usize].group == group)
+    }
+
+    /// The graph of the model that this was worked out for, or one with other weights.
+    pub(super) fn graph_of<'a>(&self, model: &'a Model) -> Result<&'a Graph, StructureError> {
+        let graph = model.graph.as_ref().ok_or(StructureError::NoGraph)?;
+        if let Some((value, _)) = graph.values.iter().zip(&self.names).find(|(value, name)| value.name != **name) {
+            return Err(StructureError::OtherModel(value.name.clone()));
+        }
+        if graph.values.len() != self.names.len() || graph.nodes.len() != self.analysis.rules.len() {
+            return Err(StructureError::OtherModel(graph.name.clone()));
+        }
+        Ok(graph)
+    }
+
     pub(super) fn bases(&self, set: SetId) -> &[u32] {
         &self.analysis.resolved.sets[set.0 as usize]
     }

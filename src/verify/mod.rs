@@ -6,6 +6,7 @@
 mod check;
 mod families;
 mod net;
+mod patterns;
 mod proof;
 mod published;
 mod resnet;
@@ -20,11 +21,12 @@ use std::ops::ControlFlow;
 type Subject = (&'static str, fn() -> Result<Vec<Check>, VerifyError>);
 
 /// What is looked at beside the families of operators, in the order of the report.
-const SUBJECTS: [Subject; 4] = [
+const SUBJECTS: [Subject; 5] = [
     ("weights of LeNet", published::lenet),
     ("ResNet-50", published::resnet50),
     ("ResNet-18 with half of its channels", published::resnet18),
     ("cuts by hand", thresholds::checks),
+    ("2:4 patterns and orders of channels", patterns::checks),
 ];
 
 /// Carries out every check; a subject that fails on the way is one failed check. `observe` gets the number of subjects

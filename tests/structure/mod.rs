@@ -3,12 +3,13 @@
 mod depth;
 mod files;
 mod matrices;
-mod net;
+pub mod net;
 mod operators;
 mod pins;
 mod published;
 mod random;
 mod recurrent;
+mod reorder;
 mod transformers;
 
 pub use crate::support::spread;

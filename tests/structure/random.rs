@@ -1,6 +1,7 @@
 //! Random networks of everything that channels pass through.
 
 use super::net::{Int, Ints, Net};
+use super::reorder::same_in_any_order;
 use super::{inputs, prove, share};
 use proptest::prelude::*;
 use secateur::model::{Model, ValueId};
@@ -99,5 +100,12 @@ proptest! {
         let structure = Structure::of(&model).unwrap();
         let removal = share(&structure, ratio, seed);
         prove(&model, &structure, &removal, &inputs(&model, 2));
+    }
+
+    #[test]
+    fn whatever_the_network_channels_that_may_change_places_can(
+        steps in proptest::collection::vec((any::<u8>(), 0usize..64, 0usize..64), 1..12),
+    ) {
+        same_in_any_order(&build(&steps), 2);
     }
 }

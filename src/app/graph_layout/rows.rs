@@ -4,7 +4,6 @@ use super::GraphBox;
 
 /// A layered graph: boxes first, then stand-ins. Lines of one origin share theirs.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_field_names, reason = "ranks and their rows are two things")]
 pub struct Rows {
     /// Rank of each element, 0 at the top.
     pub rank: Vec<usize>,

@@ -39,14 +39,7 @@ impl<'a> Edit<'a> {
         gone: &'a Gone,
         options: ShrinkOptions,
     ) -> Result<Self, StructureError> {
-        let graph = model.graph.as_ref().ok_or(StructureError::NoGraph)?;
-        let same = graph.values.iter().zip(&structure.names).find(|(value, name)| value.name != **name);
-        if let Some((value, _)) = same {
-            return Err(StructureError::OtherModel(value.name.clone()));
-        }
-        if graph.values.len() != structure.names.len() || graph.nodes.len() != structure.analysis.rules.len() {
-            return Err(StructureError::OtherModel(graph.name.clone()));
-        }
+        let graph = structure.graph_of(model)?;
         let view = View { model, graph };
         let Remainders { values, failures } =
             remainders(view, &structure.analysis, &structure.producers, &structure.clearing);

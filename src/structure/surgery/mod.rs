@@ -133,7 +133,7 @@ fn kept_channels(structure: &Structure, gone: &Gone) -> IndexMap<String, Vec<usi
 }
 
 /// The kept channels in terms of the model that earlier removals began with.
-fn channel_map(model: &Model, kept: &IndexMap<String, Vec<usize>>) -> Option<String> {
+pub(super) fn channel_map(model: &Model, kept: &IndexMap<String, Vec<usize>>) -> Option<String> {
     let earlier = model.metadata.get(CHANNELS_KEY).map_or("{}", String::as_str);
     let mut map: IndexMap<String, Vec<usize>> = serde_json::from_str(earlier).unwrap_or_default();
     for (layer, kept) in kept {

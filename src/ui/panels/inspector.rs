@@ -1,6 +1,6 @@
 use crate::app::{Command, EditPhase, LayerPreview, Project, Tab, Target, figures};
 use crate::model::Layer;
-use crate::prune::{Criterion, Cut, Granularity, LayerPlan, channel_scores, deviation};
+use crate::prune::{Criterion, Cut, Granularity, LayerPlan, channel_scores, deviation, deviation_of, eligibility};
 use crate::stats::LayerStatistics;
 use crate::ui::Scene;
 use crate::ui::theme;
@@ -28,11 +28,12 @@ pub fn inspector(ui: &mut Ui, scene: &mut Scene<'_>) {
         let decision = project.plan().layer(&layer.name);
         let editable = !decision.locked;
         choices(ui, index, layer, &decision, scene);
-        cut_fields(
-            ui,
-            &Cuts { index, statistics, decision: &decision, preview: project.preview().layer(index) },
-            scene,
-        );
+        if decision.granularity.is_pattern() {
+            pattern_notes(ui, layer, &decision, scene);
+        } else {
+            let cuts = Cuts { index, statistics, decision: &decision, preview: project.preview().layer(index) };
+            cut_fields(ui, &cuts, scene);
+        }
         if let Some(problem) = &project.preview().layer(index).problem {
             ui.label(RichText::new(problem).color(scene.t.caution));
         }
@@ -63,9 +64,10 @@ fn heading(ui: &mut Ui, layer: &Layer, scene: &Scene<'_>) {
 fn choices(ui: &mut Ui, index: usize, layer: &Layer, decision: &LayerPlan, scene: &mut Scene<'_>) {
     let target = Target::Layer(index);
     caption(ui, "Granularity", scene);
-    let pieces = [(Granularity::Element, "Single weights"), (Granularity::Channel, channel_word(layer))];
+    let pieces = pieces_of(layer, decision.granularity);
+    let options: Vec<(Granularity, &str)> = pieces.iter().map(|(piece, text)| (*piece, text.as_str())).collect();
     if let Some(granularity) =
-        choice(ui, "Granularity", "What is removed as one piece.", &pieces, decision.granularity, !decision.locked)
+        choice(ui, "Granularity", "What is removed as one piece.", &options, decision.granularity, !decision.locked)
     {
         scene.send(Command::SetGranularity { target: target.clone(), granularity });
         let tab = if granularity.by_output() { Tab::Channels } else { Tab::Distribution };
@@ -79,13 +81,56 @@ fn choices(ui: &mut Ui, index: usize, layer: &Layer, decision: &LayerPlan, scene
         return;
     }
     let norms = [
-        (Criterion::L2, "L2 norm of the channel"),
-        (Criterion::L1, "L1 norm of the channel"),
-        (Criterion::Linf, "Largest weight of the channel"),
+        (Criterion::L2, "L2 norm of the piece"),
+        (Criterion::L1, "L1 norm of the piece"),
+        (Criterion::Linf, "Largest weight of the piece"),
     ];
     let tooltip = "How pieces are ranked; the smallest go first.";
     if let Some(criterion) = choice(ui, "Criterion", tooltip, &norms, decision.criterion, !decision.locked) {
         scene.send(Command::SetCriterion { target, criterion });
+    }
+}
+
+/// What can be removed as one piece of a layer, the piece in use included.
+fn pieces_of(layer: &Layer, now: Granularity) -> Vec<(Granularity, String)> {
+    let mut pieces = vec![
+        (Granularity::Element, "Single weights".to_owned()),
+        (Granularity::Channel, channel_word(layer).to_owned()),
+        (Granularity::Column, "All weights of an input".to_owned()),
+    ];
+    if layer.shape.iter().skip(2).product::<usize>() > 1 {
+        pieces.push((Granularity::Kernel, "Kernels".to_owned()));
+    }
+    let block = |rows, columns| Granularity::Block { rows, columns };
+    for (rows, columns) in [(4, 1), (1, 4), (4, 4), (8, 8), (16, 16)] {
+        pieces.push((block(rows, columns), format!("Blocks of {rows} outputs by {columns} inputs")));
+    }
+    for (kept, of) in [(2, 4), (1, 4), (4, 8), (1, 2)] {
+        pieces.push((Granularity::Pattern { kept, of }, format!("{kept} of every {of} inputs ({kept}:{of})")));
+    }
+    if pieces.iter().all(|(piece, _)| *piece != now) {
+        pieces.push((now, now.to_string()));
+    }
+    pieces
+}
+
+/// What an N:M pattern is worth on this layer, and whether channels may be reordered for it.
+fn pattern_notes(ui: &mut Ui, layer: &Layer, decision: &LayerPlan, scene: &mut Scene<'_>) {
+    let found = eligibility(layer, decision.granularity);
+    let (text, ink) = if found.is_eligible() {
+        ("GPUs with sparse tensor cores may run this layer faster.".to_owned(), scene.t.dim)
+    } else {
+        (format!("GPUs gain nothing here: {found}."), scene.t.caution)
+    };
+    ui.label(RichText::new(text).font(theme::caption()).color(ink));
+    let permute = scene.session.project().is_some_and(|p| p.plan().permute);
+    caption(ui, "Order of channels, for all patterns", scene);
+    let choices = [
+        ("As in the file", "Patterns count the inputs in the order of the file."),
+        ("Reordered", "Channels change places so that patterns lose less. The outputs are the same. May take a while."),
+    ];
+    if let Some(chosen) = segmented(ui, "Channel order", &choices, usize::from(permute)) {
+        scene.send(Command::SetPermute(chosen == 1));
     }
 }
 
@@ -130,7 +175,10 @@ const MILLION: usize = 1_000_000;
 
 fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
     caption(ui, "Cut, four ways to say the same", scene);
-    let sigma = deviation(cuts.statistics, cuts.decision.granularity, cuts.decision.criterion);
+    let sigma = match &cuts.preview.scores {
+        Some(scores) if !cuts.decision.granularity.by_output() => deviation_of(scores),
+        _ => deviation(cuts.statistics, cuts.decision.granularity, cuts.decision.criterion),
+    };
     let line = cuts.preview.line.unwrap_or(0.0);
     let pieces = cuts.preview.pieces;
     let share = cuts.preview.removed() as f64 / pieces.max(1) as f64;
@@ -138,11 +186,13 @@ fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
     let (threshold_unit, threshold_tip) = if cuts.decision.granularity.by_weight() {
         ("|w|", "Remove every weight whose magnitude is below this.")
     } else {
-        ("norm", "Remove every channel whose norm is below this.")
+        ("norm", "Remove every piece whose norm is below this.")
     };
-    let largest = match cuts.decision.granularity {
-        Granularity::Element => cuts.statistics.distribution.max_abs(),
-        _ => channel_scores(&cuts.statistics.channels, cuts.decision.criterion).iter().copied().fold(0.0, f64::max),
+    let highest = |scores: &[f64]| scores.iter().copied().fold(0.0, f64::max);
+    let largest = match (cuts.decision.granularity, &cuts.preview.scores) {
+        (Granularity::Element, _) => cuts.statistics.distribution.max_abs(),
+        (piece, Some(scores)) if !piece.by_output() => highest(scores),
+        _ => highest(channel_scores(&cuts.statistics.channels, cuts.decision.criterion)),
     };
     let gap = 8.0;
     let width = (ui.available_width() - gap) / 2.0;
@@ -196,9 +246,13 @@ fn notes(ui: &mut Ui, project: &Project, layer: &Layer, decision: &LayerPlan, sc
         Granularity::Element => {
             "Single-weight zeros shrink the stored file when it is compressed. They do not speed up a dense runtime."
         }
-        _ => {
-            "Whole channels become zeros; shapes stay as they are, so a dense runtime is as fast as before. Biases are kept."
+        Granularity::Channel | Granularity::Row => {
+            "Channels of this layer alone become zeros. What goes with them elsewhere is listed under Groups."
         }
+        Granularity::Pattern { .. } => {
+            "The pattern says how much goes. A dense runtime takes the same time; GPUs with sparse tensor cores may not."
+        }
+        _ => "These pieces become zeros; shapes stay as they are, so a dense runtime is as fast as before.",
     };
     ui.label(RichText::new(text).font(theme::caption()).color(scene.t.dim));
     if decision.granularity == Granularity::Element {

@@ -6,7 +6,7 @@ use super::axis::MagnitudeAxis;
 use super::thumbnails;
 use crate::app::{Command, CountScale, EditPhase, LayerPreview, Project, Target, figures};
 use crate::model::Layer;
-use crate::prune::{Cut, Granularity, LayerPlan, deviation};
+use crate::prune::{Cut, Granularity, LayerPlan, channel_scores, deviation, deviation_of};
 use crate::stats::{HistogramScale, LayerStatistics, normal_fraction_below};
 use crate::ui::Scene;
 use crate::ui::theme;
@@ -62,8 +62,19 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
+    /// Norms of the pieces: of channels, or of others once they are known.
+    fn scores(&self) -> &[f64] {
+        if self.decision.granularity.by_output() {
+            return channel_scores(&self.statistics.channels, self.decision.criterion);
+        }
+        self.preview.scores.as_deref().unwrap_or_default()
+    }
+
     fn sigma(&self) -> f64 {
-        deviation(self.statistics, self.decision.granularity, self.decision.criterion)
+        match &self.preview.scores {
+            Some(scores) if !self.decision.granularity.by_weight() => deviation_of(scores),
+            _ => deviation(self.statistics, self.decision.granularity, self.decision.criterion),
+        }
     }
 
     fn tag(&self) -> (String, String) {
@@ -131,7 +142,7 @@ fn legend(ui: &mut Ui, shown: &Shown<'_>, scene: &Scene<'_>) {
                 ui,
                 None,
                 format!("σ of norms {}", figures::magnitude(shown.sigma())),
-                "Standard deviation of the channel norms.",
+                "Standard deviation of the norms.",
             );
             return;
         }

@@ -1,16 +1,18 @@
 use super::{Shown, handle};
 use crate::app::figures;
-use crate::prune::channel_scores;
 use crate::stats::HistogramScale;
 use crate::ui::Scene;
 use crate::ui::views::axis::{self, MagnitudeAxis};
 use egui::{Stroke, Ui};
 use egui_plot::{Bar, BarChart};
 
-/// Histogram of channel norms, with one tick per channel.
+/// Pieces up to which each has a tick.
+const MOST_TICKS: usize = 600;
+
+/// Histogram of the norms of channels or other pieces, with one tick for each.
 pub(super) fn norm_plot(ui: &mut Ui, shown: &Shown<'_>, height: f32, scene: &mut Scene<'_>) {
     let t = scene.t;
-    let scores = channel_scores(&shown.statistics.channels, shown.decision.criterion);
+    let scores = shown.scores();
     let largest = scores.iter().copied().fold(0.0, f64::max);
     let axis = MagnitudeAxis { scale: HistogramScale::Linear, range: (0.0, (largest * 1.03).max(f64::MIN_POSITIVE)) };
     let bins = (scores.len() / 2).clamp(8, 48);
@@ -44,7 +46,8 @@ pub(super) fn norm_plot(ui: &mut Ui, shown: &Shown<'_>, height: f32, scene: &mut
     });
     let transform = plot.transform;
     let frame = *transform.frame();
-    for &score in scores {
+    // Ticks of thousands would be a band.
+    for &score in scores.iter().take(if scores.len() > MOST_TICKS { 0 } else { MOST_TICKS }) {
         let x = transform.position_from_point_x(score);
         let lost = shown.preview.line.is_some_and(|l| score < l);
         let ink = if lost { t.cut } else { t.text };
