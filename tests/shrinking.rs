@@ -160,6 +160,70 @@ fn a_residual_block_is_left_out_and_the_rest_computes_the_same() {
     }
 }
 
+fn pattern_of(layer: &str) -> Plan {
+    let granularity = Granularity::Pattern { kept: 2, of: 4 };
+    let mut plan = Plan::dense();
+    plan.set(layer, LayerPlan { granularity, ..LayerPlan::default() });
+    plan
+}
+
+#[test]
+fn patterns_hold_in_the_file_and_reordered_channels_lose_less() {
+    let model = sample(Architecture::Mlp300100);
+    let folder = tempdir().unwrap();
+    let plan = pattern_of("fc2");
+    let magnitude = |path: &Path| {
+        let opened = formats::open(path).unwrap();
+        let layer = layers_of(&opened).into_iter().find(|l| l.name == "fc2").unwrap();
+        let weight = &opened.tensors[&layer.weight];
+        assert!(secateur::prune::holds(&layer, weight, 2, 4));
+        weight.to_f32().iter().map(|w| f64::from(w.abs())).sum::<f64>()
+    };
+    let (first, second) = (folder.path().join("a.safetensors"), folder.path().join("b.safetensors"));
+    let in_order = written(&model, &plan, Some(&data()), &first);
+    let reordered = written(&model, &Plan { permute: true, ..plan }, Some(&data()), &second);
+    assert_eq!((in_order.result, reordered.result), (provenance::ZEROS_ONLY, provenance::REORDERED));
+    assert!(reordered.reordering.is_some() && !reordered.shrunk);
+    assert!(reordered.equal.unwrap().agreement.max_rel_diff <= 1e-4);
+    assert!(magnitude(&second) > magnitude(&first));
+    let kept = in_order.layers.iter().find(|l| l.name == "fc2").unwrap();
+    assert_eq!((kept.kept * 2, kept.ineligible.is_some()), (kept.pieces, true));
+}
+
+#[test]
+fn a_pattern_that_removed_channels_would_break_is_refused_with_advice() {
+    let model = sample(Architecture::Mlp300100);
+    let (layers, structure) = (layers_of(&model), Structure::of(&model).unwrap());
+    let mut plan = Plan { shrink: true, ..pattern_of("fc2") };
+    plan.set_group("fc1", GroupPlan { cut: Cut::Keep(201), ..GroupPlan::default() });
+    let statistics = Statistics::default();
+    let subject = Subject { model: &model, layers: &layers, statistics: &statistics, structure: Some(&structure) };
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let request = Request { subject, plan: &plan, data: None, sizes: &Sizes::default(), path: &path };
+    let error = export(&request, &mut |_, _| ControlFlow::Continue(())).unwrap_err().to_string();
+    assert!(error.starts_with("the pattern 2:4 of `fc2` does not hold once channels are removed"), "{error}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn columns_kernels_and_blocks_are_zero_in_the_file_as_the_report_says() {
+    let model = sample(Architecture::LeNet5);
+    let folder = tempdir().unwrap();
+    for text in ["column", "kernel", "block:4x2", "row"] {
+        let mut plan = Plan::dense();
+        let granularity = text.parse().unwrap();
+        plan.set("conv2", LayerPlan { granularity, cut: Cut::Sparsity(0.5), ..LayerPlan::default() });
+        let path = folder.path().join("a.safetensors");
+        let report = written(&model, &plan, None, &path);
+        let layer = report.layers.iter().find(|l| l.name == "conv2").unwrap();
+        let zeros =
+            formats::open(&path).unwrap().tensors["conv2.weight"].to_f32().iter().filter(|w| **w == 0.0).count();
+        assert_eq!((layer.granularity, layer.zeros), (granularity, zeros), "{text}");
+        assert!(layer.kept * 2 <= layer.pieces + 1 && zeros > 0, "{text}: {} of {}", layer.kept, layer.pieces);
+    }
+}
+
 #[test]
 fn plans_with_groups_survive_both_formats() {
     let model = sample(Architecture::ResNet8);

@@ -59,12 +59,14 @@ fn text(report: &Report) -> Vec<String> {
     lines
 }
 
-/// Counts with their digits grouped, shares as powers of ten.
+/// Counts with their digits grouped, other figures with three decimals, and tiny ones as powers of ten.
 fn figure(value: f64) -> String {
     if value.is_nan() {
         "none".to_owned()
     } else if value >= 0.0 && value.fract() == 0.0 {
         figures::count(value as u64)
+    } else if value.abs() >= 0.1 {
+        format!("{value:.3}")
     } else {
         format!("{value:.1e}")
     }

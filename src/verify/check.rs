@@ -72,6 +72,11 @@ impl Check {
         Self::new(name, (got as f64, expected as f64, 0.0), unit, source)
     }
 
+    /// A figure that must not be less than another.
+    pub fn at_least(name: impl Into<String>, got: f64, least: f64, source: &'static str) -> Self {
+        Self { ok: got >= least, ..Self::new(name, (got, least, 0.0), "", source) }
+    }
+
     /// Something that did not come to a figure.
     pub fn failed(name: impl Into<String>, error: &VerifyError) -> Self {
         let check = Self::new(name, (f64::NAN, 0.0, 0.0), "", "");

@@ -155,7 +155,7 @@ fn limits(ui: &mut Ui, now: Limits, kind: UnitKind, scene: &mut Scene<'_>) {
             }
         });
         let share = now.max_ratio * 100.0;
-        let field = NumberField::new("Largest share removed", share, format!("{share:.0}")).unit("% at most").step(5.0);
+        let field = NumberField::new("Largest share removed", share, format!("{share:.0}")).unit("% max").step(5.0);
         let tip = "At most this share of the units of every group goes.";
         if let Some(value) = field.tooltip(tip).width(width).show(ui) {
             changed = Some(Limits { max_ratio: (value / 100.0).clamp(0.0, 1.0), ..now });
