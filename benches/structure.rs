@@ -41,8 +41,17 @@ fn look_at(name: &str, model: &Model) {
     let of = median(9, || drop(Structure::of(model).unwrap()));
     let choose = median(5, || drop(half(&structure)));
     let shrink = median(5, || drop(shrink(model, &structure, &removal, ShrinkOptions::default()).unwrap()));
+    // What one step of a drag through a group's scores takes, the other groups being cut in half.
+    let widest = (0..structure.groups().len()).max_by_key(|&i| structure.groups()[i].units.len()).unwrap_or(0);
+    let units = structure.groups().get(widest).map_or(0, |group| group.units.len());
+    let drag = median(9, || {
+        drop(structure.lowest(widest, &vec![0.0; units], units / 3));
+        structure.check(&removal).unwrap();
+        drop(structure.shapes_after(&removal).unwrap());
+    });
     println!(
-        "{name:32} {:4} groups  found in {of:7.2} ms  half chosen in {choose:7.2} ms  taken out in {shrink:7.1} ms",
+        "{name:32} {:4} groups  found in {of:7.2} ms  half chosen in {choose:7.2} ms  taken out in {shrink:7.1} ms  one \
+         step of a drag {drag:.2} ms",
         structure.groups().len()
     );
 }
