@@ -79,10 +79,16 @@ impl Contraction<'_> {
             };
             return found.sized([LAYER_WIDTH, height]);
         }
-        let own = if unit.nodes.len() > 1 { unit.token.clone() } else { words::title(node) };
-        let words: Vec<String> = [before, own, after].into_iter().filter(|word| !word.is_empty()).collect();
-        let title = if words.is_empty() { node.op.clone() } else { words.join(" · ") };
-        let width = (28.0 + 6.6 * title.chars().count() as f32).clamp(64.0, LAYER_WIDTH);
+        let words: Vec<String> = draft
+            .units
+            .iter()
+            .map(
+                |&at| if at == primary && unit.nodes.len() == 1 { words::title(node) } else { units[at].token.clone() },
+            )
+            .collect();
+        let title = words::caption(&words);
+        let title = if title.is_empty() { node.op.clone() } else { title };
+        let width = (30.0 + 7.6 * title.chars().count() as f32).clamp(64.0, LAYER_WIDTH);
         let found = GraphBox { title, name: node.label().to_owned(), nodes, result, ..empty(BoxKind::Operator) };
         found.sized([width, 26.0])
     }

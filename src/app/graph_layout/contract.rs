@@ -186,6 +186,36 @@ impl<'a> Contraction<'a> {
         self.leaves[value.0 as usize] || !self.readers[value.0 as usize].is_empty()
     }
 
+    fn fits(&self, node: NodeId, taken: &[Option<usize>]) -> bool {
+        let op = self.op(node);
+        let alone = self.layers_of[node.0 as usize].is_empty() && taken[node.0 as usize].is_none();
+        alone && (PASSING.contains(&op) || INSIDE.contains(&op))
+    }
+
+    /// A node that reads the forked value and what was computed of nothing else, with the nodes in between: one
+    /// function, whatever else reads the value.
+    fn function(&self, fork: ValueId, exit: NodeId, taken: &[Option<usize>]) -> Option<Vec<NodeId>> {
+        let mut region = BTreeSet::from([exit]);
+        let mut waiting = vec![exit];
+        while let Some(node) = waiting.pop() {
+            if !self.fits(node, taken) || region.len() > LARGEST_REGION {
+                return None;
+            }
+            for &value in self.reads[node.0 as usize].iter().filter(|&&value| value != fork) {
+                let producer = self.producers[value.0 as usize].filter(|_| !self.leaves[value.0 as usize])?;
+                if region.insert(producer) {
+                    waiting.push(producer);
+                }
+            }
+        }
+        let inside = |node: &NodeId| {
+            let outputs = self.graph.node(*node).outputs.iter().flatten();
+            outputs.flat_map(|value| &self.readers[value.0 as usize]).all(|reader| region.contains(reader))
+        };
+        let closed = region.iter().filter(|&&node| node != exit).all(inside);
+        (closed && region.len() > 1).then(|| region.into_iter().collect())
+    }
+
     /// Nodes between a fork and the node where all that comes of it joins again, if they compute one function of
     /// what was forked.
     fn region(&self, fork: ValueId, taken: &[Option<usize>]) -> Option<Vec<NodeId>> {
@@ -193,13 +223,16 @@ impl<'a> Contraction<'a> {
         if waiting.len() < 2 {
             return None;
         }
+        let found = waiting.iter().find_map(|&exit| self.function(fork, exit, taken));
+        if found.is_some() {
+            return found;
+        }
         let mut known = BTreeSet::from([fork]);
         let mut region = Vec::new();
         while let Some(node) = waiting.pop_first() {
             let at = node.0 as usize;
-            let fits = PASSING.contains(&self.op(node)) || INSIDE.contains(&self.op(node));
             let inside = self.reads[at].iter().all(|value| known.contains(value));
-            if !fits || !inside || !self.layers_of[at].is_empty() || taken[at].is_some() {
+            if !inside || !self.fits(node, taken) {
                 return None;
             }
             region.push(node);

@@ -113,6 +113,23 @@ fn a_function_in_pieces_is_one_word_and_a_normalisation_before_its_reader_goes_w
 }
 
 #[test]
+fn a_normalisation_in_pieces_beside_a_residual_line_is_one_box() {
+    let mut b = GraphBuilder::new("net");
+    let x = image(&mut b);
+    let h = conv(&mut b, "first", x);
+    let square = b.node("square", "Mul", &[h, h], &[]);
+    let mean = b.node("mean", "ReduceMean", &[square], &[]);
+    let root = b.node("root", "Sqrt", &[mean], &[]);
+    let n = b.node("div", "Div", &[h, root], &[]);
+    let (left, right) = (conv(&mut b, "left", n), conv(&mut b, "right", n));
+    let y = b.node("gate", "Mul", &[left, right], &[]);
+    let y = b.node("add", "Add", &[y, h], &[]);
+    b.output(y);
+    let layout = layout(&b.finish().unwrap());
+    assert_eq!(titles(&layout), ["x", "first", "RMSNorm", "left", "right", "Mul", "Add", "add_out"]);
+}
+
+#[test]
 fn a_chain_is_straight_and_long_lines_pass_beside_it() {
     let model = residual(3);
     check(&layout(&model));

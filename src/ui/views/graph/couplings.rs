@@ -58,16 +58,21 @@ pub fn paint_lines(painter: &Painter, frame: &Frame<'_>, couplings: &[Coupling])
     let zoom = frame.camera.zoom();
     for (place, coupling) in couplings.iter().enumerate() {
         let side = if place % 2 == 0 { -1.0 } else { 1.0 };
-        let at = |index: usize| {
+        let at = |index: usize, side: f32| {
             let found = &frame.picture.layout.boxes[index];
             let edge = if side < 0.0 { found.min[0] } else { found.max[0] };
             frame.camera.to_screen(frame.view, [edge, found.center()[1]])
         };
         for pair in coupling.boxes.windows(2) {
-            let (from, to) = (at(pair[0]), at(pair[1]));
-            let out = side * ((18.0 + 0.08 * (to.y - from.y).abs() / zoom).min(48.0) * zoom).max(5.0);
-            if Rect::from_two_pos(from, to).expand(out.abs()).intersects(frame.view) {
-                let points = curve([from, from + vec2(out, 0.0), to + vec2(out, 0.0), to]);
+            // Into the next column it goes between the boxes.
+            let beyond = at(pair[0], 1.0).x < at(pair[1], -1.0).x;
+            let leave = if beyond { 1.0 } else { side };
+            let arrive = if beyond { -1.0 } else { side };
+            let (from, to) = (at(pair[0], leave), at(pair[1], arrive));
+            let beside = ((18.0 + 0.08 * (to.y - from.y).abs() / zoom).min(48.0) * zoom).max(5.0);
+            let out = if beyond { 0.6 * (to.x - from.x) } else { beside };
+            if Rect::from_two_pos(from, to).expand(out).intersects(frame.view) {
+                let points = curve([from, from + vec2(leave * out, 0.0), to + vec2(arrive * out, 0.0), to]);
                 painter.extend(Shape::dashed_line(&points, Stroke::new(1.3, coupling.colour), 4.0, 3.5));
             }
         }

@@ -205,11 +205,19 @@ fn other_text(ui: &Ui, found: &GraphBox, rect: Rect, (frame, strength): (&Frame<
     let two = !found.detail.is_empty() && small >= LEGIBLE + 0.5;
     let family = if found.kind == BoxKind::Operator { FontFamily::Proportional } else { theme::strong() };
     let font = FontId::new(size, family);
-    let room = rect.width() - (14.0 * zoom).max(4.0);
-    let title = elided_start(ui, &found.title, &font, room);
-    let ink = if found.kind == BoxKind::Operator { t.dim } else { t.text };
+    let room = rect.width() - (10.0 * zoom).max(3.0);
+    let ink = if found.kind == BoxKind::Operator { t.dim.gamma_multiply(strength) } else { t.text };
     let offset = if two { -8.0 * zoom } else { 0.0 };
     let at = rect.center() + vec2(0.0, offset);
+    if found.kind == BoxKind::Operator {
+        // What it is stands at the beginning, what is fused to it behind.
+        let mut job = egui::text::LayoutJob::simple_singleline(found.title.clone(), font, ink);
+        job.wrap = egui::text::TextWrapping::truncate_at_width(room);
+        let galley = ui.painter().layout_job(job);
+        ui.painter().galley(at - galley.size() / 2.0, galley, ink);
+        return;
+    }
+    let title = elided_start(ui, &found.title, &font, room);
     ui.painter().text(at, Align2::CENTER_CENTER, title, font, ink.gamma_multiply(strength));
     if two {
         let at = rect.center() + vec2(0.0, 8.0 * zoom);
