@@ -1,10 +1,11 @@
 use super::command::{EditPhase, Target};
 use super::figures;
-use super::messages::Severity;
-use super::project::Project;
+use super::project::{Opened, Project};
 use super::session::Session;
-use crate::model::Layer;
-use crate::prune::{self, Criterion, Cut, Granularity, LayerPlan, Plan};
+use super::work::Report;
+use crate::model::{Layer, Model};
+use crate::prune::{self, Criterion, Cut, Granularity, LayerPlan, Plan, PruneError};
+use std::sync::Arc;
 
 impl Session {
     /// Layers that an edit may touch: prunable ones, and of several only those that are not locked.
@@ -73,30 +74,26 @@ impl Session {
         }
     }
 
+    /// Ranks in the background, since ties and cuts between buckets take a look at all weights.
     pub(super) fn cut_globally(&mut self, target: &Target, sparsity: f64) {
         let targets = self.targets(target);
         let Some(project) = &self.project else { return };
-        // Weights and channels have scores of different kinds, so each kind is ranked by itself.
-        let mut plan = project.plan().clone();
-        for (granularity, criterion) in kinds(project, &targets) {
-            let ranked: Vec<&Layer> = targets
-                .iter()
-                .map(|&i| &project.layers()[i])
-                .filter(|l| kind(&plan.layer(&l.name)) == (granularity, criterion))
-                .collect();
-            let cut = Cut::Sparsity(sparsity);
-            let opened = &project.opened;
-            match prune::global(&opened.model, &ranked, &opened.statistics, granularity, criterion, cut) {
-                Ok(cuts) => {
-                    for (name, cut) in cuts {
-                        let decision = plan.layer(&name);
-                        plan.set(&name, LayerPlan { cut, ..decision });
-                    }
-                }
-                Err(error) => return self.messages.say(Severity::Error, error.to_string()),
-            }
+        let (opened, plan) = (project.opened.clone(), project.plan().clone());
+        let label = format!("Global {}", figures::percent(sparsity, 0));
+        self.slots.masks.submit("Ranking all layers together", move |job| {
+            job.send(match cut_together(&opened, &plan, &targets, sparsity) {
+                Ok(cut) => Report::Ranked { model: Arc::clone(&opened.model), from: plan, cut, label },
+                Err(error) => Report::Failed(error.to_string()),
+            });
+        });
+    }
+
+    /// Takes in a global ranking, unless something was decided meanwhile.
+    pub(super) fn take_in_ranking(&mut self, model: &Arc<Model>, from: &Plan, cut: Plan, label: &str) {
+        let asked = |p: &&Project| Arc::ptr_eq(&p.opened.model, model) && p.plan() == from;
+        if self.project.as_ref().filter(asked).is_some() {
+            self.commit(label, cut);
         }
-        self.commit(&format!("Global {}", figures::percent(sparsity, 0)), plan);
     }
 
     pub(super) fn set_granularity(&mut self, target: &Target, granularity: Granularity) {
@@ -176,16 +173,36 @@ impl Session {
     }
 }
 
+/// A plan with the same share removed over some layers together. Weights and channels have scores of different
+/// kinds, so each kind is ranked by itself.
+fn cut_together(opened: &Opened, plan: &Plan, targets: &[usize], sparsity: f64) -> Result<Plan, PruneError> {
+    let mut cut = plan.clone();
+    for (granularity, criterion) in kinds(opened, plan, targets) {
+        let ranked: Vec<&Layer> = targets
+            .iter()
+            .map(|&i| &opened.layers[i])
+            .filter(|l| kind(&plan.layer(&l.name)) == (granularity, criterion))
+            .collect();
+        let share = Cut::Sparsity(sparsity);
+        let cuts = prune::global(&opened.model, &ranked, &opened.statistics, granularity, criterion, share)?;
+        for (name, line) in cuts {
+            let decision = plan.layer(&name);
+            cut.set(&name, LayerPlan { cut: line, ..decision });
+        }
+    }
+    Ok(cut)
+}
+
 /// Layers are ranked together if their scores compare: single weights always, channels by the same norm.
 fn kind(decision: &LayerPlan) -> (Granularity, Criterion) {
     let criterion = if decision.granularity.by_weight() { Criterion::L2 } else { decision.criterion };
     (decision.granularity, criterion)
 }
 
-fn kinds(project: &Project, targets: &[usize]) -> Vec<(Granularity, Criterion)> {
+fn kinds(opened: &Opened, plan: &Plan, targets: &[usize]) -> Vec<(Granularity, Criterion)> {
     let mut kinds = Vec::new();
     for &index in targets {
-        let next = kind(&project.plan().layer(&project.layers()[index].name));
+        let next = kind(&plan.layer(&opened.layers[index].name));
         if !kinds.contains(&next) {
             kinds.push(next);
         }

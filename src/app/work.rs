@@ -58,6 +58,13 @@ pub(super) enum Report {
     },
     /// Input sizes that were asked for, and why the graph cannot run with them, if so.
     InputSizes(Arc<Model>, InputSizes, Result<(), String>),
+    /// A global ranking of the layers of a model, and the plan that it began with.
+    Ranked {
+        model: Arc<Model>,
+        from: Plan,
+        cut: Plan,
+        label: String,
+    },
     /// Decisions on pieces that take a look at all weights.
     Masks(Arc<Model>, Vec<(usize, LayerPlan, LayerPreview)>),
     Picture(Asked, Arc<WeightPicture>),
@@ -78,7 +85,7 @@ pub(super) struct Slots {
     sizes: Slot<Report>,
     latency: Slot<Report>,
     macs: Slot<Report>,
-    masks: Slot<Report>,
+    pub(super) masks: Slot<Report>,
     checking: Slot<Report>,
     pub(super) picture: Slot<Report>,
     pub(super) graph: Slot<Report>,
@@ -490,6 +497,7 @@ impl Session {
                     self.take_in_sizes(sizes, checked);
                 }
             }
+            Report::Ranked { model, from, cut, label } => self.take_in_ranking(&model, &from, cut, &label),
             Report::Masks(model, found) => {
                 if let Some(project) = self.project.as_mut().filter(|p| Arc::ptr_eq(&p.opened.model, &model)) {
                     project.take_in_masks(found);

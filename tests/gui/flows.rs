@@ -177,6 +177,7 @@ fn a_locked_layer_keeps_its_cut_when_many_are_changed() {
     driver.send(Command::Select { layer: 0, mode: SelectMode::Replace });
     driver.send(Command::ToggleLock);
     driver.send(Command::CutGlobally { target: Target::All, sparsity: 0.8 });
+    driver.settle();
     let plan = driver.session().project().unwrap().plan().clone();
     assert_eq!(plan.layer("conv1").cut, Cut::None);
     assert_ne!(plan.layer("fc1").cut, Cut::None);

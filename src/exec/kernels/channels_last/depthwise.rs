@@ -112,6 +112,10 @@ impl WithSimd for Filled<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let w = self.row.conv.window;
+        if self.row.conv.channels < S::F32_LANES {
+            // Masked vectors are slower than what the compiler makes of a few channels.
+            return self.positions(simd);
+        }
         match (w.kernel[1], w.stride[1], w.dilation[1]) {
             (3, 1, 1) => self.blocks::<S, MOST_POSITIONS, 3, 1>(simd),
             (5, 1, 1) => self.blocks::<S, 4, 5, 1>(simd),
