@@ -337,7 +337,11 @@ fn shrinking_removes_channels_and_reports_size_and_time() {
     let refused = refusal(&format!("{line} --sparsity 0.5").replace(" --plan", " --granularity head --exclude"));
     assert!(refused.contains("no layer that can be pruned matches"), "{refused}");
     let line = format!("prune {} -o {} --granularity head --sparsity 0.5", bench.model.display(), out.display());
-    assert!(refusal(&line).contains("no head of the model can go"), "{}", refusal(&line));
+    assert!(refusal(&line).contains("the model has no head that could go"), "{}", refusal(&line));
+    let before = fs::read(&bench.model).unwrap();
+    let line = format!("prune {0} -o {1} --sparsity 0.5 --save-plan {0}", bench.model.display(), out.display());
+    assert!(refusal(&line).contains("the plan would replace the model that is opened"), "{}", refusal(&line));
+    assert_eq!(fs::read(&bench.model).unwrap(), before);
 }
 
 #[test]

@@ -97,6 +97,18 @@ fn limits_come_before_cuts_and_the_report_says_what_was_asked() {
     assert_eq!(found, [("conv1", 6, 12, 20), ("conv2", 6, 12, 50), ("fc1", 6, 52, 500)]);
 }
 
+/// Channels of `conv1` that a cut leaves.
+fn written_channels(model: &Model, cut: Cut) -> Vec<usize> {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let mut plan = Plan { shrink: true, ..Plan::dense() };
+    plan.set_group("conv1", GroupPlan { cut, ..GroupPlan::default() });
+    written(model, &plan, None, &path);
+    let map = formats::open(&path).unwrap().metadata[CHANNELS_KEY].clone();
+    let map: std::collections::BTreeMap<String, Vec<usize>> = serde_json::from_str(&map).unwrap();
+    map["conv1"].clone()
+}
+
 #[test]
 fn what_the_hand_decides_comes_before_scores() {
     let model = sample(Architecture::LeNet5);
@@ -109,7 +121,9 @@ fn what_the_hand_decides_comes_before_scores() {
     let map = formats::open(&path).unwrap().metadata[CHANNELS_KEY].clone();
     let map: std::collections::BTreeMap<String, Vec<usize>> = serde_json::from_str(&map).unwrap();
     let kept = &map["conv1"];
-    assert_eq!(kept.len(), 10);
+    let by_score = written_channels(&model, Cut::Keep(10));
+    let expected: Vec<usize> = (0..20).filter(|c| c < &3 || by_score.contains(c) && *c != 17).collect();
+    assert_eq!(*kept, expected, "exceptions to the ranking, and no one else takes their place");
     assert!([0, 1, 2].iter().all(|channel| kept.contains(channel)) && !kept.contains(&17), "{kept:?}");
 }
 

@@ -75,7 +75,7 @@ impl Session {
     }
 
     /// Ranks in the background, since ties and cuts between buckets take a look at all weights.
-    pub(super) fn cut_globally(&mut self, target: &Target, sparsity: f64) {
+    pub(super) fn cut_globally(&self, target: &Target, sparsity: f64) {
         let targets = self.targets(target);
         let Some(project) = &self.project else { return };
         let (opened, plan) = (project.opened.clone(), project.plan().clone());
@@ -90,8 +90,8 @@ impl Session {
 
     /// Takes in a global ranking, unless something was decided meanwhile.
     pub(super) fn take_in_ranking(&mut self, model: &Arc<Model>, from: &Plan, cut: Plan, label: &str) {
-        let asked = |p: &&Project| Arc::ptr_eq(&p.opened.model, model) && p.plan() == from;
-        if self.project.as_ref().filter(asked).is_some() {
+        let asked = |p: &Project| Arc::ptr_eq(&p.opened.model, model) && p.plan() == from;
+        if self.project.as_ref().is_some_and(asked) {
             self.commit(label, cut);
         }
     }

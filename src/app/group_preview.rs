@@ -36,9 +36,9 @@ impl GroupPreviews {
         self.decided.get(group).map(|(_, _, preview)| preview)
     }
 
-    /// Whether any layer may look different from before.
-    pub fn update(&mut self, opened: &Opened, plan: &Plan) -> bool {
-        let Ok(structure) = &opened.structure else { return false };
+    /// Works out what changed.
+    pub fn update(&mut self, opened: &Opened, plan: &Plan) {
+        let Ok(structure) = &opened.structure else { return };
         let fresh = self.decided.len() != structure.groups().len();
         let mut changed = fresh || self.blocks != plan.blocks;
         for (index, group) in structure.groups().iter().enumerate() {
@@ -65,7 +65,6 @@ impl GroupPreviews {
             self.blocks.clone_from(&plan.blocks);
             self.follow(opened, structure);
         }
-        changed
     }
 
     fn preview(

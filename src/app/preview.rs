@@ -24,6 +24,8 @@ pub struct LayerPreview {
     pub problem: Option<String>,
     /// Scores of pieces other than single weights and channels, once they are known.
     pub scores: Option<Arc<[f64]>>,
+    /// Groups or residual blocks take weights of the layer, beside its own decision.
+    pub by_groups: bool,
     /// The figures are those of an earlier decision; these pieces take a look at all weights.
     pub waiting: bool,
 }
@@ -107,13 +109,11 @@ impl Preview {
                 self.layers[index] = (decision, preview.clone(), preview);
             }
         }
-        let changed = self.groups.update(opened, plan) || self.shrink != plan.shrink;
+        self.groups.update(opened, plan);
         self.shrink = plan.shrink;
         for (index, layer) in opened.layers.iter().enumerate() {
-            let (_, own, shown) = &mut self.layers[index];
-            if changed || shown.weights == 0 || own != shown {
-                *shown = with_groups(opened, (index, layer), own, &self.groups, plan.shrink);
-            }
+            let (decision, own, shown) = &mut self.layers[index];
+            *shown = with_groups(opened, (index, layer), (decision, own), &self.groups, plan.shrink);
         }
     }
 }
@@ -139,7 +139,8 @@ impl Preview {
             if let Some((now, own, shown)) = self.layers.get_mut(index).filter(|(now, ..)| *now == decision) {
                 now.clone_from(&decision);
                 own.clone_from(&preview);
-                *shown = with_groups(opened, (index, &opened.layers[index]), own, &self.groups, self.shrink);
+                let layer = &opened.layers[index];
+                *shown = with_groups(opened, (index, layer), (&decision, own), &self.groups, self.shrink);
             }
         }
     }
@@ -166,16 +167,24 @@ pub(super) fn look_at(opened: &Opened, index: usize, decision: &LayerPlan) -> La
 fn with_groups(
     opened: &Opened,
     (index, layer): (usize, &Layer),
-    own: &LayerPreview,
+    (decision, own): (&LayerPlan, &LayerPreview),
     groups: &GroupPreviews,
     shrink: bool,
 ) -> LayerPreview {
     let mut preview = own.clone();
+    preview.by_groups = groups.removed.contains_key(&index) || groups.stored.contains_key(&index);
     let share = if own.weights == 0 { 0.0 } else { own.zeros as f64 / own.weights as f64 };
     let estimate = |weights: usize| (weights as f64 * share).round() as usize;
     if shrink {
         if let Some(&stored) = groups.stored.get(&index) {
             (preview.gone, preview.zeros) = (own.weights - stored, estimate(stored));
+            if decision.granularity.is_pattern() {
+                preview.problem = Some(format!(
+                    "{} does not keep to {} once channels are removed: export the smaller model first, then choose the \
+                     pattern on that.",
+                    layer.name, decision.granularity
+                ));
+            }
         }
     } else if let Some(removed) = groups.removed.get(&index) {
         let of_channel = own.weights / layer.channel_count().max(1);
@@ -209,8 +218,11 @@ fn preview_layer(opened: &Opened, layer: &Layer, decision: &LayerPlan) -> LayerP
         Err(error) => return LayerPreview { problem: Some(error.to_string()), ..dense },
     };
     let Some(mask) = mask.layer(&layer.name) else { return dense };
-    let known = takes_a_look(decision).then_some(mask.threshold);
-    let line = known.or_else(|| Some(line(statistics, decision, mask.threshold)));
+    let line = match decision.granularity {
+        piece if piece.is_pattern() => None,
+        _ if takes_a_look(decision) => Some(mask.threshold),
+        _ => Some(line(statistics, decision, mask.threshold)),
+    };
     LayerPreview { pieces: mask.pieces, kept: mask.kept, zeros: mask.zeros, line, ..dense }
 }
 

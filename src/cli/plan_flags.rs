@@ -1,7 +1,7 @@
 use super::args::{PieceFlag, PruneArgs, StructureArgs};
 use crate::model::Layer;
 use crate::prune::{self, Cut, Granularity, GroupPlan, LayerPlan, Plan, Subject};
-use crate::structure::{Structure, StructureError, UnitKind};
+use crate::structure::{Block, Structure, StructureError, UnitKind};
 use anyhow::bail;
 
 /// The plan of the file, or the one that the flags say.
@@ -25,7 +25,16 @@ pub(super) fn plan_of(args: &PruneArgs, subject: &Subject<'_>) -> anyhow::Result
         PieceFlag::HeadDimension => cut_groups(&mut plan, &[UnitKind::HeadDimension], cut, args, subject)?,
         PieceFlag::Layer => {
             let structure = structure(subject)?;
-            let blocks = structure.blocks(subject.model);
+            let mut blocks = structure.blocks(subject.model);
+            let included = prune::select(subject.layers, &args.include, &args.exclude)?;
+            let excluded = match &args.exclude[..] {
+                [] => Vec::new(),
+                globs => prune::select(subject.layers, globs, &[] as &[String])?,
+            };
+            let any = |block: &Block, names: &[&Layer]| {
+                block.layers.iter().any(|&l| names.iter().any(|layer| layer.name == structure.layers()[l].name))
+            };
+            blocks.retain(|block| any(block, &included) && !any(block, &excluded));
             if blocks.is_empty() {
                 bail!("the model has no residual block that could be left out: {}", args.model.display());
             }
@@ -101,6 +110,9 @@ fn cut_groups(
     let structure = structure(subject)?;
     let mut selected = prune::select_groups(structure, kinds, &args.include, &args.exclude)?;
     let groups = structure.groups();
+    if !groups.iter().any(|group| kinds.contains(&group.kind)) {
+        bail!("{}: {}", nothing_of(kinds, structure), args.model.display());
+    }
     let first = groups.iter().filter_map(|g| g.layers.first()).min();
     let last = groups.iter().filter_map(|g| g.layers.last()).max();
     let holds = |index: usize, layer: Option<&usize>| layer.is_some_and(|l| groups[index].layers.contains(l));
@@ -108,12 +120,7 @@ fn cut_groups(
         !(args.structure.keep_first && holds(index, first) || args.structure.keep_last && holds(index, last))
     });
     if selected.is_empty() {
-        let what = kinds.first().map_or("unit", |kind| kind.name());
-        let why = structure
-            .pinned()
-            .first()
-            .map(|pinned| format!(" (`{}` {})", structure.layers()[pinned.layer].name, pinned.reason));
-        bail!("no {what} of the model can go{}: {}", why.unwrap_or_default(), args.model.display());
+        bail!("the layers that were chosen have no group that may be cut: {}", args.model.display());
     }
     for &index in &selected {
         plan.set_group(&groups[index].name, GroupPlan { criterion: args.criterion, cut, ..GroupPlan::default() });
@@ -127,6 +134,17 @@ fn cut_groups(
         }
     }
     Ok(())
+}
+
+/// Why there is nothing of some kinds to be removed.
+fn nothing_of(kinds: &[UnitKind], structure: &Structure) -> String {
+    match (kinds.first(), structure.pinned().first()) {
+        (Some(UnitKind::Channel), Some(pinned)) => {
+            let layer = &structure.layers()[pinned.layer].name;
+            format!("no channel of the model can go (`{layer}` {})", pinned.reason)
+        }
+        (kind, _) => format!("the model has no {} that could go", kind.map_or("unit", |kind| kind.name())),
+    }
 }
 
 fn structure<'a>(subject: &Subject<'a>) -> Result<&'a Structure, StructureError> {

@@ -19,6 +19,7 @@ use crate::stats::Statistics;
 use crate::structure::Structure;
 use anyhow::bail;
 use serde::Serialize;
+use std::path::Path;
 
 #[derive(Serialize)]
 struct Report {
@@ -57,12 +58,15 @@ struct Accuracy {
     pruned: f64,
     /// 95 % Wilson interval of `pruned`.
     interval: [f64; 2],
+    /// Whether `pruned` is what guessing gives, and `dense` is not.
+    near_chance: bool,
 }
 
 pub(super) fn prune(args: &PruneArgs, console: &Console) -> Outcome {
     if let Some(option) = args.later.first() {
         bail!("`{option}` is not available yet");
     }
+    check_plan_target(args)?;
     let model = formats::open(&args.model)?;
     let data = args.data.as_deref().map(|path| Dataset::open(path, Split::Test)).transpose()?;
     let layers = layers_of(&model);
@@ -119,6 +123,22 @@ fn measure_latency(model: &Model, taken: &Taken, args: &PruneArgs) -> anyhow::Re
     })
 }
 
+/// Sees to it before anything is done that the plan has a place of its own.
+fn check_plan_target(args: &PruneArgs) -> anyhow::Result<()> {
+    let Some(target) = &args.save_plan else { return Ok(()) };
+    let place = |path: &Path| std::path::absolute(path).and_then(|p| p.canonicalize().or(Ok(p))).ok();
+    for (what, other) in [("the model that is opened", &args.model), ("the file that is written", &args.output)] {
+        if place(target).is_some() && place(target) == place(other) {
+            bail!("the plan would replace {what}, choose another path for it: {}", target.display());
+        }
+    }
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => bail!("there is no folder for the plan: {}", target.display()),
+        _ => Ok(()),
+    }
+}
+
 fn export_plan(
     subject: &Subject<'_>,
     plan: &Plan,
@@ -148,7 +168,8 @@ fn measure_accuracy(model: &Model, data: &Dataset, args: &PruneArgs, console: &C
     let dense = measure(model, &args.model)?;
     let pruned = measure(&formats::open(&args.output)?, &args.output)?;
     let (low, high) = pruned.interval();
-    Ok(Accuracy { n: pruned.n, dense: dense.top1(), pruned: pruned.top1(), interval: [low, high] })
+    let near_chance = pruned.is_near_chance() && !dense.is_near_chance();
+    Ok(Accuracy { n: pruned.n, dense: dense.top1(), pruned: pruned.top1(), interval: [low, high], near_chance })
 }
 
 fn text(report: &Report) -> Vec<String> {
@@ -171,6 +192,10 @@ fn text(report: &Report) -> Vec<String> {
             figures::change((accuracy.pruned - accuracy.dense) * 100.0, 2, "pt"),
             figures::count(accuracy.n as u64),
         ));
+        if accuracy.near_chance {
+            let advice = "              that is what guessing gives: remove less, or train what is left";
+            lines.push(advice.to_owned());
+        }
     }
     if let Some(fidelity) = &report.fidelity {
         lines.push(format!(
@@ -240,6 +265,13 @@ pub(super) fn summary(export: &ExportReport) -> Vec<String> {
         lines.push(format!("              {}", export.energy_assumptions));
     }
     lines.extend(export.reordering.as_ref().map(|text| format!("  reordered   {text}")));
+    let added: Vec<&str> = export.added.iter().map(String::as_str).collect();
+    if !added.is_empty() {
+        lines.push(format!("  added       {}: what removed channels still sent at the border", added.join(", ")));
+    }
+    if export.plan_shrinks && !export.shrunk {
+        lines.push("  removed     nothing: no channel that could go is entirely zero".to_owned());
+    }
     if export.dead > 0 {
         lines.push(format!("  of these    {} channels went because all their weights are zero", export.dead));
     }
@@ -265,11 +297,12 @@ fn relative(before: u64, after: u64) -> String {
 }
 
 fn proof_line(export: &ExportReport) -> String {
+    let same = if export.shrunk { "same answer as masked" } else { "same answer" };
     let against = if export.shrunk { "; against the masked model in full size" } else { ";" };
     let ran = |equal: &Equality| {
         let inputs = if equal.inputs == "data" { "real" } else { "random" };
         format!(
-            "outputs on {} {inputs} examples differ by {} ({} of the largest), same answer in {}",
+            "outputs on {} {inputs} examples differ by {} ({} of the largest), {same} in {}",
             figures::count(equal.agreement.n as u64),
             figures::magnitude(equal.agreement.max_abs_diff),
             figures::magnitude(equal.agreement.max_rel_diff),

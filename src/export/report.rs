@@ -131,6 +131,11 @@ pub struct ExportReport {
     pub blocks: Vec<String>,
     /// Units that went because all their weights are zero.
     pub dead: usize,
+    /// Layers that the source does not have: they add what removed channels still sent into zero padding.
+    pub added: Vec<String>,
+    /// Whether the plan asks for channels to be removed for good.
+    #[serde(skip)]
+    pub plan_shrinks: bool,
     /// Whether tensors are smaller than in the source.
     pub shrunk: bool,
     /// How many groups were put in another order for N:M patterns, and what that saved.
@@ -193,6 +198,12 @@ impl ExportReport {
             groups: group_reports(subject, pruned),
             blocks: pruned.mask.removal.blocks.iter().cloned().collect(),
             dead: pruned.mask.dead.len(),
+            added: left
+                .iter()
+                .filter(|l| subject.layers.iter().all(|o| o.name != l.name))
+                .map(|l| l.name.clone())
+                .collect(),
+            plan_shrinks: plan.shrink,
             shrunk,
             inexact: pruned.inexact.clone(),
             layers,
@@ -246,7 +257,7 @@ fn layer_report(written: &Model, (layer, now): (&Layer, Option<&Layer>), plan: &
     let nonzeros = weight.map_or(0, count_nonzeros);
     let (pieces, kept, threshold) = match pruned.mask.layer(&layer.name) {
         Some(m) => (m.pieces, m.kept, m.threshold),
-        None => (weights, stored, 0.0),
+        None => (weights, nonzeros, 0.0),
     };
     let bytes = weight.map_or_else(TensorSizes::default, |w| TensorSizes::of(w.shape(), w.dtype(), nonzeros));
     LayerReport {

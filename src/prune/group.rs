@@ -100,7 +100,14 @@ fn asked(group: &Group, decision: &GroupPlan, scores: &[f64]) -> Result<(usize, 
     }
     Ok(match removal(decision.cut, scores.len(), || deviation_of(scores), &scope)? {
         Kind::Below(line) => (below(line), Some(line)),
-        Kind::Lowest(count) => (count.max(decision.drop.len()), None),
+        Kind::Lowest(count) => {
+            // The hand makes exceptions to the ranking; it does not have others take their place.
+            let mut ranked: Vec<usize> = (0..scores.len()).collect();
+            ranked.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+            let by_score = ranked[..count].iter().filter(|place| !decision.keep.contains(place));
+            let by_hand = decision.drop.iter().filter(|&&place| place < scores.len());
+            (by_score.chain(by_hand).collect::<BTreeSet<_>>().len(), None)
+        }
     })
 }
 

@@ -121,7 +121,7 @@ fn asked_and_got(group: &Group, mask: &GroupMask, limits: &Limits) -> String {
     } else {
         " Limits and decisions by hand come first.".to_owned()
     };
-    format!("{} {unit}s asked for, {} kept.{why}", mask.units - mask.asked, mask.kept())
+    format!("{} {unit}s were to go, {} go.{why}", mask.asked, mask.removed.len())
 }
 
 fn limits(ui: &mut Ui, now: Limits, kind: UnitKind, scene: &mut Scene<'_>) {

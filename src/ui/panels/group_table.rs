@@ -123,8 +123,12 @@ fn group_row(ui: &mut Ui, project: &Project, (index, group): (usize, &Group), sc
     let room = bars.left() - text_left - 8.0;
     let strong = FontId::new(13.0, theme::strong());
     let small = FontId::new(11.0, FontFamily::Proportional);
-    let name = elided_start(ui, &group.name, &strong, room);
-    clipped_text(ui, pos2(text_left, body.top() + 7.0), room, &name, strong, t.text);
+    // What tells groups apart is the name of their first layer.
+    let more = group.layers.len() - 1;
+    let suffix = if more > 0 { format!(" +{more}") } else { String::new() };
+    let suffix_width = ui.painter().layout_no_wrap(suffix.clone(), strong.clone(), t.text).size().x;
+    let name = elided_start(ui, &project.layers()[group.layers[0]].name, &strong, room - suffix_width);
+    clipped_text(ui, pos2(text_left, body.top() + 7.0), room, &format!("{name}{suffix}"), strong, t.text);
     let locked = if project.plan().group(&group.name).locked { "locked · " } else { "" };
     let cost = cost_text(project, group, scene);
     let below = format!("{locked}{} {}{cost}", group.units.len(), group.kind.short_plural());

@@ -37,6 +37,10 @@ pub fn inspector(ui: &mut Ui, scene: &mut Scene<'_>) {
         if let Some(problem) = &project.preview().layer(index).problem {
             ui.label(RichText::new(problem).color(scene.t.caution));
         }
+        if project.preview().layer(index).by_groups {
+            let text = "Groups or residual blocks take weights of this layer, too. The share in the list has both.";
+            ui.label(RichText::new(text).font(theme::caption()).color(scene.t.caution));
+        }
         notes(ui, project, layer, &decision, scene);
         form_choice(ui, project, scene);
         buttons(ui, editable, scene);
@@ -103,10 +107,10 @@ fn pieces_of(layer: &Layer, now: Granularity) -> Vec<(Granularity, String)> {
     }
     let block = |rows, columns| Granularity::Block { rows, columns };
     for (rows, columns) in [(4, 1), (1, 4), (4, 4), (8, 8), (16, 16)] {
-        pieces.push((block(rows, columns), format!("Blocks of {rows} outputs by {columns} inputs")));
+        pieces.push((block(rows, columns), format!("Blocks of {rows}\u{d7}{columns}, outputs by inputs")));
     }
     for (kept, of) in [(2, 4), (1, 4), (4, 8), (1, 2)] {
-        pieces.push((Granularity::Pattern { kept, of }, format!("{kept} of every {of} inputs ({kept}:{of})")));
+        pieces.push((Granularity::Pattern { kept, of }, format!("{kept}:{of}, of every {of} inputs {kept} stay")));
     }
     if pieces.iter().all(|(piece, _)| *piece != now) {
         pieces.push((now, now.to_string()));
@@ -311,6 +315,7 @@ fn facts(ui: &mut Ui, project: &Project, index: usize, scene: &Scene<'_>) {
     let mut rows = vec![
         ("Weights", figures::count(preview.weights as u64)),
         ("Zero after the cut", figures::count(preview.zeros as u64)),
+        ("Removed with channels", figures::count(preview.gone as u64)),
         ("Share of the model", figures::percent(preview.weights as f64 / project.preview().weights().max(1) as f64, 1)),
     ];
     if let Some(macs) = project.opened.macs[index] {

@@ -4,7 +4,7 @@ use crate::prune::{Criterion, Cut, GroupMask, GroupPlan};
 use crate::structure::Group;
 use crate::ui::Scene;
 use crate::ui::theme;
-use crate::ui::widgets::{CutHandle, HandleEvent, UnitCell, UnitGrid, segmented};
+use crate::ui::widgets::{CutHandle, HandleEvent, UnitCell, UnitGrid, elided_start, segmented};
 use egui::{Align, FontId, Layout, RichText, ScrollArea, Stroke, Ui, pos2};
 use egui_plot::{Bar, BarChart};
 
@@ -18,8 +18,10 @@ pub fn group_channels(ui: &mut Ui, project: &Project, index: usize, scene: &mut 
     let decision = project.plan().group(&group.name);
     let unit = group.kind.name();
     ui.horizontal(|ui| {
-        let title = format!("{} {unit}s of {}", figures::count(group.units.len() as u64), group.name);
-        ui.label(RichText::new(title).font(theme::title()));
+        let count = format!("{} {unit}s of ", figures::count(group.units.len() as u64));
+        let taken = ui.painter().layout_no_wrap(count.clone(), theme::title(), scene.t.text).size().x;
+        let name = elided_start(ui, &group.name, &theme::title(), ui.available_width() - taken - 150.0);
+        ui.label(RichText::new(format!("{count}{name}")).font(theme::title())).on_hover_text(&group.name);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let norms = [Criterion::L1, Criterion::L2, Criterion::Linf];
             let now = norms.iter().position(|&n| n == decision.criterion).unwrap_or(0);

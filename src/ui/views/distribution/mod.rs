@@ -177,6 +177,10 @@ fn legend(ui: &mut Ui, shown: &Shown<'_>, scene: &Scene<'_>) {
 }
 
 fn handle(ui: &Ui, shown: &Shown<'_>, transform: &PlotTransform, axis: MagnitudeAxis, scene: &mut Scene<'_>) {
+    // A pattern has no line to move.
+    if shown.decision.granularity.is_pattern() {
+        return;
+    }
     let frame = *transform.frame();
     let to_screen = |magnitude: f64| transform.position_from_point_x(axis.position(magnitude));
     let handle = CutHandle {

@@ -59,7 +59,7 @@ pub fn legend(ui: &mut Ui, scene: &Scene<'_>) {
     let painter = ui.painter();
     let zero = painter.text(card.left_center(), Align2::LEFT_CENTER, "0 %", theme::caption(), t.dim);
     let end_at = card.right_center() - vec2(6.0, 0.0);
-    let end = painter.text(end_at, Align2::RIGHT_CENTER, "100 % zero", theme::caption(), t.dim);
+    let end = painter.text(end_at, Align2::RIGHT_CENTER, "100 % removed", theme::caption(), t.dim);
     let middle = card.center().y;
     let scale = Rect::from_min_max(pos2(zero.right() + 8.0, middle - 4.0), pos2(end.left() - 8.0, middle + 4.0));
     for piece in 0..SHADES {
