@@ -210,6 +210,7 @@ fn the_palette_finds_and_runs_a_command() {
     driver.harness.run_steps(2);
     driver.harness.key_press(Key::Enter);
     driver.harness.run_steps(3);
+    driver.settle();
     let project = driver.session().project().unwrap();
     let kept = project.preview().kept_weights() as f64 / project.preview().weights() as f64;
     assert!((kept - 0.1).abs() < 1e-4, "{kept}");
