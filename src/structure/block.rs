@@ -73,7 +73,7 @@ impl Search<'_> {
         });
         // Of two branches with layers the shorter one is the shortcut.
         let (layers, nodes, branch, rest) = sides.max_by_key(|(layers, ..)| layers.len())?;
-        let last = self.last_layers(&nodes, branch);
+        let (last, passes) = self.last_layers(&nodes, branch);
         let constant = constants[branch.0 as usize].clone();
         let outside = |&layer: &usize| self.structure.layers()[layer].nodes.iter().any(|n| !nodes.contains(n));
         let unprunable = |&&layer: &&usize| !self.structure.layers()[layer].prunability.is_prunable();
@@ -82,6 +82,8 @@ impl Search<'_> {
         } else if let Some(&layer) = last.iter().find(unprunable) {
             let layer = &self.structure.layers()[layer];
             format!("`{}`: {}", layer.name, layer.prunability.reason())
+        } else if passes {
+            "without its last weights the branch still passes on what it reads".to_owned()
         } else if constant.as_ref().is_none_or(|c| c.values.iter().any(|v| v.is_nan())) {
             "without its last weights the branch is still not constant".to_owned()
         } else {
@@ -145,11 +147,14 @@ impl Search<'_> {
         reads.any(|v| !inside(v) && !self.structure.analysis.stored[v.0 as usize] && leads[v.0 as usize])
     }
 
-    /// Layers of the branch behind which there is no other.
-    fn last_layers(&self, nodes: &[NodeId], branch: ValueId) -> Vec<usize> {
+    /// Layers of the branch behind which there is no other, and whether something reaches its end around them, as
+    /// what a gate multiplies does.
+    fn last_layers(&self, nodes: &[NodeId], branch: ValueId) -> (Vec<usize>, bool) {
         let mut reached = vec![false; self.graph.values.len()];
         reached[branch.0 as usize] = true;
         let mut last = Vec::new();
+        let inside = |value: ValueId| self.producers[value.0 as usize].is_some_and(|p| nodes.contains(&p));
+        let mut passes = false;
         for &id in nodes.iter().rev() {
             let node = self.graph.node(id);
             if !node.outputs.iter().flatten().any(|o| reached[o.0 as usize]) {
@@ -157,15 +162,16 @@ impl Search<'_> {
             }
             let layers = self.structure.layers().iter().enumerate();
             let own: Vec<usize> = layers.filter(|(_, layer)| layer.nodes.contains(&id)).map(|(i, _)| i).collect();
-            if own.is_empty() {
-                for input in node.inputs.iter().flatten() {
+            if own.is_empty() && !matches!(self.structure.analysis.rules[id.0 as usize], Rule::Extents) {
+                for &input in node.inputs.iter().flatten() {
                     reached[input.0 as usize] = true;
+                    passes |= !inside(input) && !self.structure.analysis.stored[input.0 as usize];
                 }
             }
             last.extend(own);
         }
         last.sort_unstable();
         last.dedup();
-        last
+        (last, passes)
     }
 }

@@ -38,6 +38,26 @@ fn every_residual_branch_of_the_sample_can_be_left_out() {
 }
 
 #[test]
+fn a_gate_that_still_passes_its_input_on_without_its_weights_stays() {
+    let mut net = Net::new();
+    let x = net.input(&[3, 6, 6]);
+    let x = net.conv("first", x, [8, 3, 3, 3]);
+    let pooled = net.node("GlobalAveragePool", &[x], &[]);
+    let squeezed = net.conv_with("squeeze", pooled, &[4, 8, 1, 1], &[]);
+    let squeezed = net.relu(squeezed);
+    let excited = net.conv_with("excite", squeezed, &[8, 4, 1, 1], &[]);
+    let gate = net.node("HardSigmoid", &[excited], &[]);
+    let gated = net.node("Mul", &[x, gate], &[]);
+    let sum = net.node("Add", &[x, gated], &[]);
+    let sum = net.relu(sum);
+    let model = net.head(sum, 8);
+    let structure = Structure::of(&model).unwrap();
+    let blocks = structure.blocks(&model);
+    assert_eq!(blocks.len(), 1);
+    assert_eq!(blocks[0].reason, "without its last weights the branch still passes on what it reads");
+}
+
+#[test]
 fn branches_and_channels_go_in_one_removal() {
     let model = resnet();
     let structure = Structure::of(&model).unwrap();

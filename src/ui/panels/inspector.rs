@@ -105,12 +105,12 @@ fn pieces_of(layer: &Layer, now: Granularity) -> Vec<(Granularity, String)> {
     if layer.shape.iter().skip(2).product::<usize>() > 1 {
         pieces.push((Granularity::Kernel, "Kernels".to_owned()));
     }
-    let block = |rows, columns| Granularity::Block { rows, columns };
-    for (rows, columns) in [(4, 1), (1, 4), (4, 4), (8, 8), (16, 16)] {
-        pieces.push((block(rows, columns), format!("Blocks of {rows}\u{d7}{columns}, outputs by inputs")));
-    }
-    for (kept, of) in [(2, 4), (1, 4), (4, 8), (1, 2)] {
+    for (kept, of) in [(2, 4), (1, 4), (4, 8)] {
         pieces.push((Granularity::Pattern { kept, of }, format!("{kept}:{of}, of every {of} inputs {kept} stay")));
+    }
+    for (rows, columns) in [(4, 1), (1, 4), (4, 4)] {
+        let text = format!("Blocks of {rows}\u{d7}{columns}, outputs by inputs");
+        pieces.push((Granularity::Block { rows, columns }, text));
     }
     if pieces.iter().all(|(piece, _)| *piece != now) {
         pieces.push((now, now.to_string()));
