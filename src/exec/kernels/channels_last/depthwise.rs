@@ -7,6 +7,10 @@ use pulp::{Simd, WithSimd};
 const PIXELS: usize = 8;
 /// Most positions of a block.
 const MOST_POSITIONS: usize = 6;
+/// Channels below which a row is taken as one stretch, whatever channel its elements belong to.
+const FEW: usize = 16;
+/// How often the weights of few channels are repeated.
+const REPEATS: usize = 32;
 /// Elements of a task's results.
 const BAND_ELEMENTS: usize = 16 << 10;
 
@@ -15,6 +19,8 @@ const BAND_ELEMENTS: usize = 16 << 10;
 pub struct DepthwiseWeight {
     /// [taps, channels]
     taps: Vec<f32>,
+    /// [taps, repeats, channels]; empty unless there are few channels.
+    repeated: Vec<f32>,
     bias: Vec<f32>,
     /// A pixel of the padding.
     zeros: Vec<f32>,
@@ -24,9 +30,11 @@ impl DepthwiseWeight {
     /// Reorders a row-major weight of [channels, 1, kernel...].
     pub fn new(weight: &[f32], channels: usize, bias: Option<&[f32]>) -> Self {
         let taps = weight.len() / channels.max(1);
-        let taps = (0..weight.len()).map(|i| weight[i % channels * taps + i / channels]).collect();
+        let taps: Vec<f32> = (0..weight.len()).map(|i| weight[i % channels * taps + i / channels]).collect();
+        let few = if channels < FEW { taps.chunks(channels.max(1)) } else { [].chunks(1) };
+        let repeated = few.flat_map(|tap| tap.repeat(REPEATS)).collect();
         let zeros = vec![0.0; channels];
-        Self { taps, bias: bias.map_or_else(|| zeros.clone(), <[f32]>::to_vec), zeros }
+        Self { taps, repeated, bias: bias.map_or_else(|| zeros.clone(), <[f32]>::to_vec), zeros }
     }
 }
 
@@ -112,9 +120,8 @@ impl WithSimd for Filled<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let w = self.row.conv.window;
-        if self.row.conv.channels < S::F32_LANES {
-            // Masked vectors are slower than what the compiler makes of a few channels.
-            return self.positions(simd);
+        if self.row.conv.channels < FEW && w.stride[1] == 1 && w.dilation[1] == 1 {
+            return self.stretch(simd);
         }
         match (w.kernel[1], w.stride[1], w.dilation[1]) {
             (3, 1, 1) => self.blocks::<S, MOST_POSITIONS, 3, 1>(simd),
@@ -215,6 +222,39 @@ impl Filled<'_> {
         for (out, sum) in out.chunks_exact_mut(channels).zip(sum) {
             store(simd, &mut out[first..], sum);
         }
+    }
+
+    /// The row as one stretch: element `i` of the results reads elements `i` plus whole positions, so that few channels
+    /// fill vectors, too.
+    #[inline(always)]
+    fn stretch<S: Simd>(&mut self, simd: S) {
+        let (row, channels) = (self.row, self.row.conv.channels);
+        let (width, w) = (row.conv.input[1], row.conv.window);
+        for out in self.out.chunks_exact_mut(channels) {
+            out.copy_from_slice(&row.weight.bias);
+        }
+        let positions = self.out.len() / channels;
+        for (ky, y) in row.kernel_rows() {
+            let source = &row.x[y * width * channels..][..width * channels];
+            for kx in 0..w.kernel[1] {
+                // Positions of which this column of the kernel lies inside the image.
+                let first = w.before[1].saturating_sub(kx);
+                let end = positions.min((width + w.before[1]).saturating_sub(kx));
+                if first >= end {
+                    continue;
+                }
+                let read = &source[(first + kx - w.before[1]) * channels..][..(end - first) * channels];
+                let out = &mut self.out[first * channels..end * channels];
+                let period = REPEATS * channels;
+                let tap = &row.weight.repeated[(ky * w.kernel[1] + kx) * period..][..period];
+                for (out, read) in out.chunks_mut(period).zip(read.chunks(period)) {
+                    for (sum, (x, w)) in out.iter_mut().zip(read.iter().zip(tap)) {
+                        *sum = x.mul_add(*w, *sum);
+                    }
+                }
+            }
+        }
+        finish(simd, self.out, self.residual, self.limits);
     }
 
     /// The row, position by position.
