@@ -326,6 +326,8 @@ fn shrinking_removes_channels_and_reports_size_and_time() {
     assert_eq!(report["params"], small.parameter_count());
     assert!(report["macs"].as_u64() < report["macs_before"].as_u64());
     assert!(report["equal"]["max_rel_diff"].as_f64().unwrap() <= 1e-4);
+    assert_eq!(report["fidelity_on"], "random", "beside the source, where there is no data");
+    assert!(report["fidelity"]["cosine"].as_f64().unwrap() < 1.0);
     let latency = &report["latency"];
     assert!(latency["median_ms"].as_f64().unwrap() > 0.0 && latency["ratio"].as_f64().unwrap() > 0.0);
     assert!(report["groups"].as_array().unwrap().iter().all(|group| group["kept"].as_u64().unwrap() % 4 == 0));
@@ -342,6 +344,15 @@ fn shrinking_removes_channels_and_reports_size_and_time() {
     let line = format!("prune {0} -o {1} --sparsity 0.5 --save-plan {0}", bench.model.display(), out.display());
     assert!(refusal(&line).contains("the plan would replace the model that is opened"), "{}", refusal(&line));
     assert_eq!(fs::read(&bench.model).unwrap(), before);
+}
+
+#[test]
+fn flags_that_change_nothing_are_remarked_on_unless_quiet() {
+    let bench = Bench::new(Architecture::Mlp300100);
+    let line = format!("prune {} -o {} --sparsity 0.5", bench.model.display(), bench.path("out.npz").display());
+    let said = |flags: &str| text(&run(&format!("{line} {flags}")).stderr);
+    assert_eq!(said("--permute --round up"), "--round, --permute: no effect here; --help says what it goes with\n");
+    assert_eq!(said("--permute --quiet"), "");
 }
 
 #[test]

@@ -79,8 +79,12 @@ fn the_sample_models_shrink_at_every_ratio_and_compute_the_same() {
 #[test]
 fn onnx_models_from_elsewhere_shrink_at_every_ratio_and_compute_the_same() {
     let Some(folder) = std::env::var_os("SECATEUR_MODELS").map(PathBuf::from) else { return };
-    for file in ["mnist_cnn/mnist_cnn.op17.bn.onnx", "ppocr/ch_ppocr_mobile_v2.0_cls_infer.onnx"] {
-        at_ten_ratios(&formats::open(&folder.join(file)).unwrap(), "onnx", None);
+    let folders = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
+    let models: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == "onnx")).collect();
+    assert!(!models.is_empty());
+    for path in models {
+        at_ten_ratios(&formats::open(&path).unwrap(), "onnx", None);
     }
 }
 

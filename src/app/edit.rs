@@ -59,6 +59,12 @@ impl Session {
     pub(super) fn set_cut(&mut self, target: &Target, cut: Cut, phase: EditPhase) {
         let targets = self.targets(target);
         let Some(plan) = self.changed_plan(&targets, |d| d.cut = cut) else { return };
+        let label = format!("{} {}", self.name_targets(&targets), describe(cut));
+        self.edit(&label, plan, phase);
+    }
+
+    /// Shows a plan while a handle moves, or commits it.
+    pub(super) fn edit(&mut self, label: &str, plan: Plan, phase: EditPhase) {
         match phase {
             EditPhase::Live => {
                 let Some(project) = &mut self.project else { return };
@@ -67,10 +73,7 @@ impl Session {
                     self.plan_changed();
                 }
             }
-            EditPhase::Settled => {
-                let label = format!("{} {}", self.name_targets(&targets), describe(cut));
-                self.commit(&label, plan);
-            }
+            EditPhase::Settled => self.commit(label, plan),
         }
     }
 

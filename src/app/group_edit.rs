@@ -63,19 +63,8 @@ impl Session {
     pub(super) fn set_group_cut(&mut self, target: GroupTarget, cut: Cut, phase: EditPhase) {
         let targets = self.group_targets(target);
         let Some(plan) = self.with_groups(&targets, |d| d.cut = cut) else { return };
-        match phase {
-            EditPhase::Live => {
-                let Some(project) = &mut self.project else { return };
-                if *project.plan() != plan {
-                    project.drag(plan);
-                    self.plan_changed();
-                }
-            }
-            EditPhase::Settled => {
-                let label = format!("{} {}", self.name_groups(&targets), describe(cut));
-                self.commit(&label, plan);
-            }
-        }
+        let label = format!("{} {}", self.name_groups(&targets), describe(cut));
+        self.edit(&label, plan, phase);
     }
 
     pub(super) fn cut_groups_globally(&mut self, sparsity: f64) {
@@ -139,7 +128,9 @@ impl Session {
 
     pub(super) fn toggle_group_lock(&mut self, group: usize) {
         let Some(plan) = self.with_groups(&[group], |d| d.locked = !d.locked) else { return };
-        self.commit(&format!("{} locked or unlocked", self.name_groups(&[group])), plan);
+        let name = self.name_groups(&[group]);
+        let verb = if plan.group(&name).locked { "locked" } else { "unlocked" };
+        self.commit(&format!("{name} {verb}"), plan);
     }
 
     pub(super) fn reset_groups(&mut self, target: GroupTarget) {
@@ -167,7 +158,8 @@ impl Session {
     pub(super) fn set_scoring(&mut self, scoring: Scoring) {
         let Some(project) = &self.project else { return };
         let mut plan = project.plan().clone();
-        if plan.scoring.normalization != scoring.normalization || plan.scoring.reduction != scoring.reduction {
+        // A line through one kind of scores means nothing to another.
+        if plan.scoring != scoring {
             for decision in plan.groups.values_mut() {
                 if matches!(decision.cut, Cut::Threshold(_) | Cut::Sigma(_)) {
                     decision.cut = Cut::None;

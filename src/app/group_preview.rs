@@ -9,12 +9,14 @@ use std::sync::Arc;
 pub struct GroupPreview {
     /// Scores and what goes; none if that cannot be worked out.
     pub mask: Option<GroupMask>,
+    /// Places of units from the lowest score to the highest; of equal ones the lower place comes first.
+    pub order: Arc<[usize]>,
     /// Why the decision cannot be carried out.
     pub problem: Option<String>,
 }
 
-/// Scores of a group's units, or why there are none.
-type Scores = Result<Arc<[f64]>, String>;
+/// Scores of a group's units and their order, or why there are none.
+type Scores = Result<(Arc<[f64]>, Arc<[usize]>), String>;
 
 /// What the plan on screen does to every group, and what that leaves of layers. Only groups whose decision
 /// changed are worked out again.
@@ -47,7 +49,7 @@ impl GroupPreviews {
             if !fresh {
                 let (known, limits, preview) = &self.decided[index];
                 let same_scores = preview.mask.as_ref().zip(self.scores.get(&key)).is_some_and(|(mask, scores)| {
-                    scores.as_ref().is_ok_and(|scores| Arc::ptr_eq(scores, &mask.scores))
+                    scores.as_ref().is_ok_and(|(scores, _)| Arc::ptr_eq(scores, &mask.scores))
                 });
                 if *known == decision && *limits == plan.limits && same_scores {
                     continue;
@@ -76,16 +78,21 @@ impl GroupPreviews {
         plan: &Plan,
     ) -> GroupPreview {
         let scores = self.scores.entry((index, criterion, scoring)).or_insert_with(|| {
-            prune::unit_scores((&opened.model, structure), index, criterion, scoring, &opened.statistics)
-                .map(Arc::from)
-                .map_err(|e| e.to_string())
+            let scored = (&*opened.model, structure);
+            let scores = prune::unit_scores(scored, index, criterion, scoring, &opened.statistics);
+            let scores: Arc<[f64]> = scores.map_err(|e| e.to_string())?.into();
+            let mut order: Vec<usize> = (0..scores.len()).collect();
+            order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+            Ok((scores, order.into()))
         });
-        let mask = scores.clone().and_then(|scores| {
-            prune::decide(structure, index, decision, &plan.limits, scores).map_err(|e| e.to_string())
-        });
-        match mask {
-            Ok(mask) => GroupPreview { mask: Some(mask), problem: None },
-            Err(problem) => GroupPreview { mask: None, problem: Some(problem) },
+        let problem = |problem| GroupPreview { problem: Some(problem), ..GroupPreview::default() };
+        let (scores, order) = match scores {
+            Ok((scores, order)) => (Arc::clone(scores), Arc::clone(order)),
+            Err(why) => return problem(why.clone()),
+        };
+        match prune::decide(structure, index, decision, &plan.limits, scores) {
+            Ok(mask) => GroupPreview { mask: Some(mask), order, problem: None },
+            Err(error) => problem(error.to_string()),
         }
     }
 

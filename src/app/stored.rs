@@ -1,10 +1,11 @@
 use super::project::Opened;
-use crate::export::{self, ExportError, Sizes, count_nonzeros};
-use crate::model::{Model, Sizes as InputSizes, layer_macs, layers_of, model_macs};
+use crate::export::{self, Costs, ExportError, Sizes, count_nonzeros};
+use crate::model::{Layer, Model, Sizes as InputSizes, effective_macs, layer_macs, layers_of, model_macs};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What an export of the plan on screen would hold, counted on the model that it would write.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
     /// Bytes in several encodings.
     pub sizes: Sizes,
@@ -14,6 +15,10 @@ pub struct Stored {
     pub nonzeros: u64,
     /// Multiply-accumulates for one example, where shapes are known.
     pub macs: Option<u64>,
+    /// Of these, those with a weight that is not zero.
+    pub macs_nonzero: Option<u64>,
+    /// Activations and estimated energy of one example, where shapes are known.
+    pub costs: Option<Costs>,
     /// By layer of the opened model.
     pub layers: Arc<[StoredLayer]>,
     /// Units that go because all their weights are zero, beside those that groups remove.
@@ -47,21 +52,23 @@ impl Stored {
         let fixed = sizes.fix(pruned);
         let shaped = fixed.as_ref().unwrap_or(pruned);
         let left = layers_of(shaped);
-        let stored = |layer: &crate::model::Layer| {
+        let nonzeros: HashMap<&str, usize> =
+            pruned.tensors.iter().map(|(name, tensor)| (name.as_str(), count_nonzeros(tensor))).collect();
+        let alive = |layer: &Layer| nonzeros.get(layer.weight.as_str()).copied().unwrap_or(0);
+        let all_alive: Vec<usize> = left.iter().map(alive).collect();
+        let stored = |layer: &Layer| {
             let Some(now) = left.iter().find(|l| l.name == layer.name) else {
                 return StoredLayer { macs: Some(0), ..StoredLayer::default() };
             };
-            StoredLayer {
-                shape: now.shape.clone(),
-                nonzeros: pruned.tensors.get(&now.weight).map_or(0, count_nonzeros),
-                macs: layer_macs(shaped, now),
-            }
+            StoredLayer { shape: now.shape.clone(), nonzeros: alive(now), macs: layer_macs(shaped, now) }
         };
         let layers: Arc<[StoredLayer]> = opened.layers.iter().map(stored).collect();
         Ok(Self {
             params: pruned.parameter_count(),
-            nonzeros: pruned.tensors.values().map(|t| count_nonzeros(t) as u64).sum(),
+            nonzeros: nonzeros.values().map(|&n| n as u64).sum(),
             macs: model_macs(shaped),
+            macs_nonzero: effective_macs(shaped, &left, &all_alive),
+            costs: Costs::of(shaped),
             layers,
             dead,
             shrunk,

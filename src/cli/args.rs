@@ -192,10 +192,10 @@ pub struct StructureArgs {
     /// which all weights are zero go in any case.
     #[arg(long)]
     pub shrink: bool,
-    /// Round the channels that stay to a multiple of this.
+    /// Round the channels that stay in groups, which --shrink or --granularity head cut, to a multiple of this.
     #[arg(long, value_name = "K", value_parser = positive)]
     pub round_to: Option<usize>,
-    /// Which way to round: nearest or up.
+    /// Which way --round-to rounds: nearest or up.
     #[arg(long, value_name = "WAY", value_parser = rounding)]
     pub round: Option<Rounding>,
     /// Keep at least this many channels, neurons or heads of every group.
@@ -216,7 +216,7 @@ pub struct StructureArgs {
     /// Leave the last layer that could lose something, and what goes with it, as it is.
     #[arg(long)]
     pub keep_last: bool,
-    /// Reorder inputs before N:M patterns are chosen, so that less is lost.
+    /// Reorder inputs before the patterns of --granularity N:M are chosen, so that less is lost.
     #[arg(long)]
     pub permute: bool,
     /// Do not measure how long the source and the result take.

@@ -1,7 +1,7 @@
 use super::console::Console;
 use super::eval::{bind, evaluate};
 use super::failure::{At as _, Interrupted, Outcome};
-use super::{interrupt, prune};
+use super::{interrupt, prune_text};
 use crate::app::{figures, samples};
 use crate::export::{self, ExportError, ExportReport, LayerReport};
 use crate::formats;
@@ -105,7 +105,7 @@ pub(super) fn demo(console: &Console) -> Outcome {
         let cut = |layer: &LayerReport| format!("{} {}", layer.name, figures::percent(layer.sparsity, 0));
         let cuts: Vec<String> = report.export.layers.iter().map(cut).collect();
         let mut lines = vec![format!("  cuts        {}", cuts.join(", "))];
-        lines.extend(prune::summary(&report.export));
+        lines.extend(prune_text::summary(&report.export));
         lines
     })
 }

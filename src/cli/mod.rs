@@ -14,6 +14,7 @@ mod inspect;
 mod interrupt;
 mod plan_flags;
 mod prune;
+mod prune_text;
 mod run;
 mod sizes;
 mod table;

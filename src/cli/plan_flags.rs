@@ -46,6 +46,28 @@ pub(super) fn plan_of(args: &PruneArgs, subject: &Subject<'_>) -> anyhow::Result
     Ok(plan)
 }
 
+/// Flags that change nothing beside the others, as one sentence.
+pub(super) fn without_effect(args: &PruneArgs, plan: &Plan) -> Option<String> {
+    let flags = &args.structure;
+    let structural = plan.is_structural();
+    let limits = [
+        ("--round-to", flags.round_to.is_some()),
+        ("--min-channels", flags.min_channels.is_some()),
+        ("--max-ratio", flags.max_ratio.is_some()),
+        ("--reduction", flags.reduction.is_some()),
+        ("--normalize", flags.normalize.is_some()),
+    ];
+    let mut idle: Vec<&str> = limits.iter().filter(|(_, given)| *given && !structural).map(|(name, _)| *name).collect();
+    if flags.round.is_some() && (plan.limits.round_to == 1 || !structural) {
+        idle.push("--round");
+    }
+    if flags.permute && !plan.layers.values().any(|layer| layer.granularity.is_pattern()) {
+        idle.push("--permute");
+    }
+    let names = idle.join(", ");
+    (!idle.is_empty()).then(|| format!("{names}: no effect here; --help says what it goes with"))
+}
+
 fn set_limits(plan: &mut Plan, flags: &StructureArgs) {
     plan.shrink |= flags.shrink;
     plan.permute |= flags.permute;

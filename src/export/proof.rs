@@ -163,6 +163,16 @@ mod tests {
     }
 
     #[test]
+    fn a_smaller_model_that_computes_something_else_is_refused() {
+        let model = tiny(0.5);
+        let probe = Probe::Random { model: &model, sizes: &Sizes::default(), examples: 8, seed: 0 };
+        let proven = |masked: &Model| prove_shrunk(masked, &model, &model, (&probe, None), Path::new("out"));
+        assert!(matches!(proven(&model), Ok(Outcome { proof: Proof::Ran(_), .. })));
+        assert!(proven(&tiny(0.500_01)).is_ok(), "two parts in a hundred thousand are rounding");
+        assert!(matches!(proven(&tiny(0.501)), Err(ExportError::Diverges { node: None, .. })));
+    }
+
+    #[test]
     fn equal_models_run_equally_on_random_inputs() {
         let model = tiny(0.5);
         let probe = Probe::Random { model: &model, sizes: &Sizes::default(), examples: 8, seed: 0 };

@@ -6,8 +6,9 @@ use crate::model::{
     model_energy, model_macs,
 };
 use crate::prune::{Criterion, Granularity, Plan, Subject, eligibility};
-use crate::structure::{Inexact, UnitKind};
+use crate::structure::{Group, Inexact, UnitKind};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// What became of one layer.
@@ -82,7 +83,7 @@ pub struct Costs {
 
 impl Costs {
     /// The costs of a model of which all shapes but the batch are known.
-    fn of(model: &Model) -> Option<Self> {
+    pub fn of(model: &Model) -> Option<Self> {
         let memory = activation_memory(model)?;
         Some(Self {
             activation_peak_bytes: memory.peak_bytes,
@@ -170,11 +171,25 @@ impl ExportReport {
         let written = pruned.written();
         let fixed = |model: &Model| sizes.fix(model).unwrap_or_else(|_unfixed| model.clone());
         let (before, after) = (fixed(subject.model), fixed(written));
-        let layers = layer_reports(subject, pruned, plan, (&before, &after));
-        let (weights, nonzero) = layers.iter().fold((0, 0), |(w, n), r| (w + r.weights, n + r.nonzeros()));
+        let nonzeros: HashMap<&str, usize> =
+            written.tensors.iter().map(|(name, tensor)| (name.as_str(), count_nonzeros(tensor))).collect();
         let left = layers_of(&after);
-        let alive = |layer: &Layer| written.tensors.get(&layer.weight).map_or(0, count_nonzeros);
-        let alive: Vec<usize> = left.iter().map(alive).collect();
+        let alive: Vec<usize> = left.iter().map(|l| nonzeros.get(l.weight.as_str()).copied().unwrap_or(0)).collect();
+        let layers: Vec<LayerReport> = subject
+            .layers
+            .iter()
+            .map(|layer| {
+                let now = left.iter().position(|l| l.name == layer.name);
+                let mut report = layer_report(written, (layer, now.map(|i| (&left[i], alive[i]))), plan, pruned);
+                report.macs = layer_macs(&before, layer);
+                report.macs_after = match now {
+                    Some(now) => layer_macs(&after, &left[now]),
+                    None => report.macs.map(|_| 0),
+                };
+                report
+            })
+            .collect();
+        let (weights, nonzero) = layers.iter().fold((0, 0), |(w, n), r| (w + r.weights, n + r.nonzeros()));
         let (equal, not_run) = match outcome.proof {
             Proof::Ran(equality) => (Some(equality), None),
             Proof::BytesOnly(reason) => (None, Some(reason)),
@@ -184,7 +199,7 @@ impl ExportReport {
             source: subject.model.display_name(),
             path,
             sparsity: if weights == 0 { 0.0 } else { 1.0 - nonzero as f64 / weights as f64 },
-            nonzeros: written.tensors.values().map(|t| count_nonzeros(t) as u64).sum(),
+            nonzeros: nonzeros.values().map(|&n| n as u64).sum(),
             params: written.parameter_count(),
             params_before: subject.model.parameter_count(),
             macs: model_macs(&after),
@@ -228,33 +243,18 @@ impl LayerReport {
     }
 }
 
-fn layer_reports(
-    subject: &Subject<'_>,
-    pruned: &Pruned,
+/// What became of a layer, of which `now` is left with so many weights that are not zero.
+fn layer_report(
+    written: &Model,
+    (layer, now): (&Layer, Option<(&Layer, usize)>),
     plan: &Plan,
-    (before, after): (&Model, &Model),
-) -> Vec<LayerReport> {
-    let written = pruned.written();
-    let left = layers_of(after);
-    subject
-        .layers
-        .iter()
-        .map(|layer| {
-            let now = left.iter().find(|l| l.name == layer.name);
-            let mut report = layer_report(written, (layer, now), plan, pruned);
-            report.macs = layer_macs(before, layer);
-            report.macs_after = now.map_or_else(|| report.macs.map(|_| 0), |now| layer_macs(after, now));
-            report
-        })
-        .collect()
-}
-
-fn layer_report(written: &Model, (layer, now): (&Layer, Option<&Layer>), plan: &Plan, pruned: &Pruned) -> LayerReport {
+    pruned: &Pruned,
+) -> LayerReport {
     let decision = plan.layer(&layer.name);
     let weights = layer.weight_count();
+    let (now, nonzeros) = now.map_or((None, 0), |(now, nonzeros)| (Some(now), nonzeros));
     let stored = now.map_or(0, Layer::weight_count);
     let weight = now.and_then(|now| written.tensors.get(&now.weight));
-    let nonzeros = weight.map_or(0, count_nonzeros);
     let (pieces, kept, threshold) = match pruned.mask.layer(&layer.name) {
         Some(m) => (m.pieces, m.kept, m.threshold),
         None => (weights, nonzeros, 0.0),
@@ -284,12 +284,13 @@ fn layer_report(written: &Model, (layer, now): (&Layer, Option<&Layer>), plan: &
     }
 }
 
+/// Groups with a decision, in the order of the graph.
 fn group_reports(subject: &Subject<'_>, pruned: &Pruned) -> Vec<GroupReport> {
     let Some(structure) = subject.structure else { return Vec::new() };
-    let report = |mask: &crate::prune::GroupMask| {
-        let group = &structure.groups()[structure.group_named(&mask.group)?];
+    let report = |group: &Group| {
+        let mask = pruned.mask.groups.get(&group.name)?;
         Some(GroupReport {
-            name: mask.group.clone(),
+            name: group.name.clone(),
             kind: group.kind,
             layers: group.layers.iter().map(|&layer| structure.layers()[layer].name.clone()).collect(),
             units: mask.units,
@@ -298,5 +299,5 @@ fn group_reports(subject: &Subject<'_>, pruned: &Pruned) -> Vec<GroupReport> {
             threshold: mask.threshold,
         })
     };
-    pruned.mask.groups.values().filter_map(report).collect()
+    structure.groups().iter().filter_map(report).collect()
 }

@@ -217,6 +217,27 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_export_names_the_node_at_which_the_smaller_model_goes_wrong() {
+        let model = crate::model::Architecture::ResNet8.build(3).unwrap();
+        let (layers, structure) = (layers_of(&model), crate::structure::Structure::of(&model).unwrap());
+        let statistics = Statistics::default();
+        let subject = Subject { model: &model, layers: &layers, statistics: &statistics, structure: Some(&structure) };
+        let mut plan = Plan { shrink: true, ..Plan::dense() };
+        let cut = crate::prune::GroupPlan { cut: Cut::Sparsity(0.5), ..Default::default() };
+        plan.set_group("stage2.conv1", cut);
+        let mut pruned = Pruned::new(&subject, &plan).unwrap();
+        let wrong = pruned.rewritten.as_mut().unwrap();
+        let weight = &wrong.tensors["stage2.conv2.weight"];
+        let twice = weight.to_f32().iter().map(|w| 2.0 * w).collect();
+        let twice = Tensor::from_f32(weight.shape().to_vec(), twice).unwrap();
+        wrong.tensors.insert("stage2.conv2.weight".to_owned(), twice);
+        let path = Path::new("out").to_owned();
+        let error = ExportError::Diverges { max_abs_diff: 1.0, argmax_agreement: 0.5, n: 8, node: None, path };
+        let named = pruned.name_node(&subject, error, &Sizes::default()).to_string();
+        assert!(named.ends_with("in 50.00 % of 8 examples, beginning at `stage2.conv2`: out"), "{named}");
+    }
+
+    #[test]
     fn the_opened_source_is_never_the_target() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.safetensors");

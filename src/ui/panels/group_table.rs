@@ -1,4 +1,4 @@
-use crate::app::{Command, Project, SelectMode, figures};
+use crate::app::{Command, GroupPreview, Project, SelectMode, figures};
 use crate::structure::{Block, Group, Pinned};
 use crate::ui::Scene;
 use crate::ui::theme::{self, CONTROL_RADIUS};
@@ -106,8 +106,10 @@ fn group_row(ui: &mut Ui, project: &Project, (index, group): (usize, &Group), sc
     const FIGURE: f32 = 50.0;
     const BAR: f32 = 28.0;
     let t = scene.t;
-    let mask = project.preview().group(index).and_then(|g| g.mask.as_ref());
-    let share = mask.map_or(0.0, |m| m.removed.len() as f64 / m.units.max(1) as f64);
+    let Some(GroupPreview { mask, order, .. }) = project.preview().group(index) else { return };
+    let left_out = is_left_out(project, group);
+    let share = mask.as_ref().map_or(0.0, |m| m.removed.len() as f64 / m.units.max(1) as f64);
+    let share = if left_out { 1.0 } else { share };
     let chosen = scene.session.view().group == Some(index);
     let label = format!("{}, {} of its {}s removed", group.name, figures::percent(share, 1), group.kind.name());
     let (body, response) = body(ui, &group.name, &label, chosen, Role::ListBoxOption);
@@ -130,12 +132,12 @@ fn group_row(ui: &mut Ui, project: &Project, (index, group): (usize, &Group), sc
     let name = elided_start(ui, &project.layers()[group.layers[0]].name, &strong, room - suffix_width);
     clipped_text(ui, pos2(text_left, body.top() + 7.0), room, &format!("{name}{suffix}"), strong, t.text);
     let locked = if project.plan().group(&group.name).locked { "locked · " } else { "" };
-    let cost = cost_text(project, group, scene);
+    let cost = if left_out { " · block left out".to_owned() } else { cost_text(project, group, scene) };
     let below = format!("{locked}{} {}{cost}", group.units.len(), group.kind.short_plural());
     clipped_text(ui, pos2(text_left, body.top() + 25.0), room, &below, small.clone(), t.faint);
     if let Some(mask) = mask {
-        let heights = sorted_heights(&mask.scores);
-        let cut = (!mask.removed.is_empty()).then_some(share as f32);
+        let heights = sorted_heights(&mask.scores, order);
+        let cut = (share > 0.0).then_some(share as f32);
         DistributionBars { heights: &heights, cut, muted: false }.paint(ui.painter(), bars, t);
     }
     ratio_bar(ui.painter(), bar, share, t.cut, t.line);
@@ -159,15 +161,20 @@ fn cost_text(project: &Project, group: &Group, scene: &Scene<'_>) -> String {
     }
 }
 
+/// Whether all layers of a group belong to residual blocks that are left out.
+fn is_left_out(project: &Project, group: &Group) -> bool {
+    let out = |block: &&Block| project.plan().blocks.contains(&block.name);
+    let blocks: Vec<&Block> = project.opened.blocks.iter().filter(out).collect();
+    group.layers.iter().all(|layer| blocks.iter().any(|block| block.layers.contains(layer)))
+}
+
 /// Scores from the lowest to the highest, as a handful of bars.
-fn sorted_heights(scores: &[f64]) -> Vec<f32> {
-    let mut sorted = scores.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let (Some(&low), Some(&high)) = (sorted.first(), sorted.last()) else { return Vec::new() };
-    let low = low.min(0.0);
-    let bars = BARS.min(sorted.len());
+fn sorted_heights(scores: &[f64], order: &[usize]) -> Vec<f32> {
+    let (Some(&first), Some(&last)) = (order.first(), order.last()) else { return Vec::new() };
+    let (low, high) = (scores[first].min(0.0), scores[last]);
+    let bars = BARS.min(order.len());
     let height = |bar: usize| {
-        let score = sorted[(bar * sorted.len() + sorted.len() / 2) / bars];
+        let score = scores[order[(bar * order.len() + order.len() / 2) / bars]];
         ((score - low) / (high - low).max(f64::MIN_POSITIVE)) as f32
     };
     (0..bars).map(height).collect()

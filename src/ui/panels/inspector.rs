@@ -14,6 +14,8 @@ pub fn inspector(ui: &mut Ui, scene: &mut Scene<'_>) {
         ui.label(RichText::new("Nothing selected").color(scene.t.faint));
         return;
     };
+    // Fields end where they can be read, beside the bar.
+    ui.spacing_mut().scroll.floating_allocated_width = 8.0;
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         ui.add_space(10.0);
         if let Some(group) = scene.group() {

@@ -1,4 +1,5 @@
-use crate::app::{Command, Overlay, PathPurpose, figures};
+use crate::app::{Command, Overlay, PathPurpose, Stored, figures};
+use crate::model::ENERGY_ASSUMPTIONS;
 use crate::ui::Scene;
 use crate::ui::theme::{self, CARD_RADIUS, Tokens};
 use egui::text::{LayoutJob, TextWrapping};
@@ -271,9 +272,11 @@ fn macs(scene: &Scene<'_>) -> Figure {
             value: figures::short_count(left),
             change: relative(left, macs as f64, scene.t),
             reference: format!("dense {dense} · removed for good"),
-            tooltip: "Multiply-accumulates that a dense runtime executes for one example, with the removed channels \
-                      really gone."
-                .to_owned(),
+            tooltip: format!(
+                "Multiply-accumulates that a dense runtime executes for one example, with the removed channels \
+                 really gone.{}",
+                cost_lines(stored)
+            ),
             waiting: stored.is_none(),
         };
     }
@@ -283,11 +286,30 @@ fn macs(scene: &Scene<'_>) -> Figure {
         value: dense.clone(),
         change: Some((change.to_owned(), scene.t.dim)),
         reference: format!("dense {dense} · same speed"),
-        tooltip: "Multiply-accumulates that a dense runtime executes for one example. Zeros are multiplied like any \
-                  other number there, so zeros alone make nothing faster."
-            .to_owned(),
+        tooltip: format!(
+            "Multiply-accumulates that a dense runtime executes for one example. Zeros are multiplied like any other \
+             number there, so zeros alone make nothing faster.{}",
+            cost_lines(stored)
+        ),
         waiting: false,
     }
+}
+
+/// What else an example costs, a line each.
+fn cost_lines(stored: Option<&Stored>) -> String {
+    let Some(stored) = stored else { return String::new() };
+    let effective = stored.macs_nonzero.map(|macs| {
+        let macs = figures::short_count(macs as f64);
+        format!("\n\n{macs} of them with a weight that is not zero")
+    });
+    let costs = stored.costs.map(|costs| {
+        format!(
+            "\n{} of activations alive at once\n{:.3} mJ, {ENERGY_ASSUMPTIONS}",
+            figures::bytes(costs.activation_peak_bytes as f64),
+            costs.energy_mj
+        )
+    });
+    effective.into_iter().chain(costs).collect()
 }
 
 fn latency(scene: &Scene<'_>) -> Figure {

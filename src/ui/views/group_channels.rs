@@ -1,12 +1,11 @@
-use super::axis;
-use crate::app::{Command, EditPhase, GroupPreview, GroupTarget, Project, figures};
+use super::ranked::RankedBars;
+use crate::app::{Command, GroupPreview, GroupTarget, Project, figures};
 use crate::prune::{Criterion, Cut, GroupMask, GroupPlan};
 use crate::structure::Group;
 use crate::ui::Scene;
 use crate::ui::theme;
-use crate::ui::widgets::{CutHandle, HandleEvent, UnitCell, UnitGrid, elided_start, segmented};
-use egui::{Align, FontId, Layout, RichText, ScrollArea, Stroke, Ui, pos2};
-use egui_plot::{Bar, BarChart};
+use crate::ui::widgets::{UnitCell, UnitGrid, elided_start, segmented};
+use egui::{Align, FontId, Layout, RichText, ScrollArea, Ui};
 
 /// Most height of the grid of units before it scrolls.
 const GRID_HEIGHT: f32 = 106.0;
@@ -36,7 +35,7 @@ pub fn group_channels(ui: &mut Ui, project: &Project, index: usize, scene: &mut 
             }
         });
     });
-    let Some(GroupPreview { mask: Some(mask), .. }) = project.preview().group(index) else {
+    let Some(GroupPreview { mask: Some(mask), order, .. }) = project.preview().group(index) else {
         let problem = project.preview().group(index).and_then(|g| g.problem.clone());
         ui.label(RichText::new(problem.unwrap_or_default()).color(scene.t.caution));
         return;
@@ -44,7 +43,20 @@ pub fn group_channels(ui: &mut Ui, project: &Project, index: usize, scene: &mut 
     ui.label(RichText::new(summary(project, group, mask)).color(scene.t.dim));
     ui.add_space(6.0);
     let grid = UnitGrid::height(mask.units, ui.available_width() - 14.0).min(GRID_HEIGHT) + 62.0;
-    plot(ui, (index, group, mask, &decision), (ui.available_height() - grid).max(140.0), scene);
+    let bars = RankedBars {
+        piece: unit,
+        score: "score",
+        name: &format!("Units removed from {}", group.name),
+        scores: &mask.scores,
+        removed: order.iter().map(|&unit| mask.is_removed(unit)).collect(),
+        order,
+        line: if decision.cut == Cut::None { mask.removed.len() } else { mask.asked.max(mask.removed.len()) },
+        enabled: !decision.locked,
+    };
+    let height = (ui.available_height() - grid).max(140.0);
+    if let Some((cut, phase)) = bars.show(ui, height, scene.t) {
+        scene.send(Command::SetGroupCut { target: GroupTarget::One(index), cut, phase });
+    }
     ui.add_space(8.0);
     units(ui, (index, group, mask, &decision), scene);
 }
@@ -61,75 +73,6 @@ fn summary(project: &Project, group: &Group, mask: &GroupMask) -> String {
         text = format!("{text}; as many from each of {} parts", group.blocks.len());
     }
     text
-}
-
-fn plot(
-    ui: &mut Ui,
-    (index, group, mask, decision): (usize, &Group, &GroupMask, &GroupPlan),
-    height: f32,
-    scene: &mut Scene<'_>,
-) {
-    let t = scene.t;
-    let mut order: Vec<usize> = (0..mask.units).collect();
-    order.sort_by(|&a, &b| mask.scores[a].total_cmp(&mask.scores[b]).then(a.cmp(&b)));
-    let lowest = mask.scores.iter().copied().fold(0.0, f64::min);
-    // Standardised scores lie about zero; bars begin at the lowest.
-    let heights = |unit: usize| mask.scores[unit] - lowest;
-    let count = order.len().max(1) as f64;
-    let top = order.last().map_or(0.0, |&unit| heights(unit)).max(f64::MIN_POSITIVE) * 1.06;
-    let bars = |lost: bool| -> Vec<Bar> {
-        let ranked = order.iter().enumerate().filter(|&(_, &unit)| mask.is_removed(unit) == lost);
-        let colour = if lost { t.pruned } else { t.kept };
-        let bar = |(rank, &unit): (usize, &usize)| {
-            Bar::new(rank as f64 + 0.5, heights(unit)).width(0.82).fill(colour).stroke(Stroke::NONE)
-        };
-        ranked.map(bar).collect()
-    };
-    let (lost, kept) = (bars(true), bars(false));
-    let plot = axis::still_plot(
-        ui.scope_id().with("units"),
-        t,
-        axis::x_axis(|x, _| figures::count(x.max(0.0) as u64)),
-        axis::y_axis(move |y, step| axis::mark_text(y + lowest, step)),
-    )
-    .height(height)
-    .show(ui, |plot| {
-        plot.set_plot_bounds(axis::bounds((0.0, count), top));
-        plot.bar_chart(BarChart::new("go", lost).allow_hover(false));
-        plot.bar_chart(BarChart::new("stay", kept).allow_hover(false));
-    });
-    let transform = plot.transform;
-    let frame = *transform.frame();
-    let removed = mask.removed.len();
-    let line = match decision.cut {
-        Cut::None => removed,
-        _ => mask.asked.max(removed),
-    };
-    let unit = group.kind.name();
-    let handle = CutHandle {
-        name: &format!("Units removed from {}", group.name),
-        value: line as f64,
-        range: (0.0, count, 1.0),
-        x: (line > 0).then(|| transform.position_from_point_x(line as f64)),
-        tag: match removed {
-            0 => ("Drag to cut".to_owned(), "nothing removed yet".to_owned()),
-            1 => (format!("1 {unit} goes"), format!("{} of {} stay", mask.kept(), mask.units)),
-            n => (format!("{n} {unit}s go"), format!("{} of {} stay", mask.kept(), mask.units)),
-        },
-        enabled: !decision.locked,
-    };
-    if let Some(event) = handle.show(ui, frame) {
-        let cut_after = |rank: f64| match rank.round().clamp(0.0, count) as usize {
-            0 => Cut::None,
-            go => Cut::Keep(order.len() - go),
-        };
-        let (cut, phase) = match event {
-            HandleEvent::Reset => (Cut::None, EditPhase::Settled),
-            HandleEvent::Set(go) => (cut_after(go), EditPhase::Settled),
-            HandleEvent::Moved(x, phase) => (cut_after(transform.value_from_position(pos2(x, frame.top())).x), phase),
-        };
-        scene.send(Command::SetGroupCut { target: GroupTarget::One(index), cut, phase });
-    }
 }
 
 fn units(ui: &mut Ui, (index, group, mask, decision): (usize, &Group, &GroupMask, &GroupPlan), scene: &mut Scene<'_>) {

@@ -8,6 +8,7 @@ mod graph;
 mod group_channels;
 mod model_card;
 mod numbers;
+mod ranked;
 mod thumbnails;
 mod weights;
 
