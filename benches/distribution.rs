@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 use secateur::model::{Model, Tensor, layers_of};
-use secateur::prune::{Cut, LayerPlan, Plan, apply, resolve_with};
+use secateur::prune::{Cut, LayerPlan, Plan, Subject, apply, resolve_with};
 use secateur::stats::{ChannelScores, Distribution, Statistics, split_at_rank};
 use std::hint::black_box;
 use std::time::Instant;
@@ -62,7 +62,8 @@ fn main() {
         let cut = Cut::Threshold(distributions[0].snap(0.017));
         plan.set(&layer.name, LayerPlan { cut, ..LayerPlan::default() });
     }
-    let resolved = || resolve_with(&model, &rows, &plan, &statistics);
+    let subject = Subject { statistics: &statistics, ..Subject::new(&model, &rows) };
+    let resolved = || resolve_with(&subject, &plan);
     println!("resolve, 1,000 layers       {:9.4} ms", repeated(resolved));
     if let Ok(mask) = resolved() {
         report("apply, 1,000 layers", repeated(|| apply(&model, &rows, &mask)));

@@ -4,7 +4,6 @@ use crate::structure::net::{Int, Net};
 use crate::structure::{distance, inputs, run};
 use secateur::model::{Architecture, Layer, Model, layers_of};
 use secateur::prune::{Effort, Granularity, LayerPlan, Mask, Plan, apply, holds, orders, pattern_masks, resolve};
-use secateur::stats::Statistics;
 use secateur::structure::{Structure, reorder};
 
 fn plan_of(layers: &[Layer], kept: u8, of: u8) -> Plan {
@@ -32,7 +31,7 @@ fn holds_in_another_order(model: &Model, (kept, of): (u8, u8)) -> usize {
     assert!((magnitude(&in_file_order, &layers) / found.kept_before - 1.0).abs() < 1e-9);
     assert!((magnitude(model, &layers) / found.magnitude - 1.0).abs() < 1e-9);
 
-    let masks = pattern_masks(model, &layers, &plan, &Statistics::default(), &structure, &found.orders).unwrap();
+    let masks = pattern_masks(model, &layers, &plan, &structure, &found.orders).unwrap();
     let mask = Mask { layers: masks.into_iter().map(|mask| (mask.layer.clone(), mask)).collect(), ..Mask::default() };
     let masked = apply(model, &layers, &mask);
     let magnitude = magnitude(&masked, &layers);

@@ -34,7 +34,7 @@ fn cut_all(structure: &Structure, cut: Cut) -> Plan {
 fn written(model: &Model, plan: &Plan, data: Option<&Dataset>, path: &Path) -> ExportReport {
     let (layers, structure) = (layers_of(model), Structure::of(model).unwrap());
     let statistics = Statistics::default();
-    let subject = Subject { model, layers: &layers, statistics: &statistics, structure: Some(&structure) };
+    let subject = Subject { statistics: &statistics, structure: Some(&structure), ..Subject::new(model, &layers) };
     let request = Request { subject, plan, data, sizes: &Sizes::proposed(model), path };
     export(&request, &mut |_, _| ControlFlow::Continue(())).unwrap()
 }
@@ -215,7 +215,7 @@ fn a_pattern_that_removed_channels_would_break_is_refused_with_advice() {
     let mut plan = Plan { shrink: true, ..pattern_of("fc2") };
     plan.set_group("fc1", GroupPlan { cut: Cut::Keep(201), ..GroupPlan::default() });
     let statistics = Statistics::default();
-    let subject = Subject { model: &model, layers: &layers, statistics: &statistics, structure: Some(&structure) };
+    let subject = Subject { statistics: &statistics, structure: Some(&structure), ..Subject::new(&model, &layers) };
     let folder = tempdir().unwrap();
     let path = folder.path().join("a.safetensors");
     let request = Request { subject, plan: &plan, data: None, sizes: &Sizes::default(), path: &path };
@@ -279,7 +279,7 @@ fn a_weight_that_is_not_a_number_is_refused_with_its_layer() {
     model.tensors.insert("conv1.weight".into(), Tensor::from_f32(shape, values).unwrap());
     let (layers, structure) = (layers_of(&model), Structure::of(&model).unwrap());
     let statistics = Statistics::default();
-    let subject = Subject { model: &model, layers: &layers, statistics: &statistics, structure: Some(&structure) };
+    let subject = Subject { statistics: &statistics, structure: Some(&structure), ..Subject::new(&model, &layers) };
     let error = subject.resolve(&cut_all(&structure, Cut::Sparsity(0.5))).unwrap_err();
     assert_eq!(error.to_string(), "layer `conv1` cannot be pruned: 1 of its weights are not a number");
     let mut unknown = Plan::dense();

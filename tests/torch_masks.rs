@@ -3,8 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test fail like the test")]
 
 use secateur::model::{Layer, Model, Tensor, layers_of};
-use secateur::prune::{Criterion, Cut, Granularity, LayerPlan, Plan, global, resolve};
-use secateur::stats::Statistics;
+use secateur::prune::{Criterion, Cut, Granularity, LayerPlan, Plan, Subject, global, resolve};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
@@ -79,7 +78,7 @@ fn plan_of(case: &Case, model: &Model, layers: &[Layer]) -> Plan {
         vec![(case.tensor.clone(), cut)]
     } else {
         let selected: Vec<&Layer> = layers.iter().collect();
-        global(model, &selected, &Statistics::default(), granularity, criterion, cut).unwrap()
+        global(&Subject::new(model, layers), &selected, granularity, criterion, cut).unwrap()
     };
     let mut plan = Plan::dense();
     for (layer, cut) in cuts {

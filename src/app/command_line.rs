@@ -137,11 +137,7 @@ fn group_flags(groups: &[Group], plan: &Plan) -> Option<Vec<String>> {
 }
 
 fn criterion_word(criterion: Criterion) -> Option<String> {
-    match criterion {
-        Criterion::L1 => Some("--criterion l1".to_owned()),
-        Criterion::L2 => None,
-        Criterion::Linf => Some("--criterion linf".to_owned()),
-    }
+    (criterion != Criterion::default()).then(|| format!("--criterion {criterion}"))
 }
 
 fn cut_word(cut: Cut) -> Option<String> {

@@ -124,19 +124,16 @@ impl Session {
         let targets = self.targets(target);
         let plan = self.changed_plan(&targets, |d| {
             if d.criterion != criterion {
+                // A line through one kind of scores means nothing to another; shares and counts carry over.
+                let same = d.granularity.by_weight() && d.criterion.is_norm() && criterion.is_norm();
                 d.criterion = criterion;
-                if !d.granularity.by_weight() && !matches!(d.cut, Cut::Sparsity(_) | Cut::Keep(_)) {
+                if !same && !matches!(d.cut, Cut::Sparsity(_) | Cut::Keep(_)) {
                     d.cut = Cut::None;
                 }
             }
         });
         let Some(plan) = plan else { return };
-        let norm = match criterion {
-            Criterion::L1 => "by L1 norm",
-            Criterion::L2 => "by L2 norm",
-            Criterion::Linf => "by largest weight",
-        };
-        self.commit(&format!("{} {norm}", self.name_targets(&targets)), plan);
+        self.commit(&format!("{} by {}", self.name_targets(&targets), criterion.title()), plan);
     }
 
     pub(super) fn apply_to_selection(&mut self) {
@@ -187,7 +184,7 @@ fn cut_together(opened: &Opened, plan: &Plan, targets: &[usize], sparsity: f64) 
             .filter(|l| kind(&plan.layer(&l.name)) == (granularity, criterion))
             .collect();
         let share = Cut::Sparsity(sparsity);
-        let cuts = prune::global(&opened.model, &ranked, &opened.statistics, granularity, criterion, share)?;
+        let cuts = prune::global(&opened.subject(), &ranked, granularity, criterion, share)?;
         for (name, line) in cuts {
             let decision = plan.layer(&name);
             cut.set(&name, LayerPlan { cut: line, ..decision });
@@ -198,7 +195,8 @@ fn cut_together(opened: &Opened, plan: &Plan, targets: &[usize], sparsity: f64) 
 
 /// Layers are ranked together if their scores compare: single weights always, channels by the same norm.
 fn kind(decision: &LayerPlan) -> (Granularity, Criterion) {
-    let criterion = if decision.granularity.by_weight() { Criterion::L2 } else { decision.criterion };
+    let magnitude = decision.granularity.by_weight() && decision.criterion.is_norm();
+    let criterion = if magnitude { Criterion::L2 } else { decision.criterion };
     (decision.granularity, criterion)
 }
 

@@ -71,10 +71,9 @@ impl Session {
         let targets = self.group_targets(GroupTarget::Alike);
         let Some(project) = &self.project else { return };
         let Ok(structure) = &project.opened.structure else { return };
-        let subject = (&*project.opened.model, &**structure);
         let mut plan = project.plan().clone();
         let cut = Cut::Sparsity(sparsity);
-        match prune::global_groups(subject, &targets, &plan, cut, &project.opened.statistics) {
+        match prune::global_groups(&project.opened.subject(), &targets, &plan, cut) {
             Ok(cuts) => {
                 for (index, cut) in cuts {
                     let name = &structure.groups()[index].name;
@@ -97,7 +96,7 @@ impl Session {
             d.criterion = criterion;
         });
         let Some(plan) = plan else { return };
-        self.commit(&format!("{} by another norm", self.name_groups(&targets)), plan);
+        self.commit(&format!("{} by {}", self.name_groups(&targets), criterion.title()), plan);
     }
 
     pub(super) fn toggle_unit(&mut self, group: usize, unit: usize) {

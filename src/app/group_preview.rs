@@ -78,8 +78,7 @@ impl GroupPreviews {
         plan: &Plan,
     ) -> GroupPreview {
         let scores = self.scores.entry((index, criterion, scoring)).or_insert_with(|| {
-            let scored = (&*opened.model, structure);
-            let scores = prune::unit_scores(scored, index, criterion, scoring, &opened.statistics);
+            let scores = prune::unit_scores(&opened.subject(), index, criterion, scoring);
             let scores: Arc<[f64]> = scores.map_err(|e| e.to_string())?.into();
             let mut order: Vec<usize> = (0..scores.len()).collect();
             order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));

@@ -1,8 +1,7 @@
 use super::group_preview::{GroupPreview, GroupPreviews};
 use super::project::Opened;
 use crate::model::Layer;
-use crate::prune::{self, Cut, Granularity, LayerPlan, Plan};
-use crate::stats::LayerStatistics;
+use crate::prune::{self, Cut, Granularity, LayerPlan, Plan, Ranking, Subject};
 use std::sync::Arc;
 
 /// What the plan does to one layer, in numbers.
@@ -150,9 +149,9 @@ impl Preview {
 pub(super) fn look_at(opened: &Opened, index: usize, decision: &LayerPlan) -> LayerPreview {
     let layer = &opened.layers[index];
     let mut preview = preview_layer(opened, layer, decision);
-    let weight = opened.model.tensors.get(&layer.weight).filter(|_| !decision.granularity.is_pattern());
-    if let Some(weight) = weight {
-        let scores: Arc<[f64]> = prune::piece_scores(layer, weight, decision.granularity, decision.criterion).into();
+    let ranking = opened.ranking(index, decision).ok().filter(|_| !decision.granularity.by_weight());
+    if let Some(scores) = ranking.and_then(|ranking| ranking.pieces(layer, decision.granularity).ok()) {
+        let scores: Arc<[f64]> = scores.into();
         (preview.pieces, preview.kept) = match preview.line {
             Some(_) => (preview.pieces, preview.kept),
             None => (scores.len(), scores.len()),
@@ -213,24 +212,28 @@ fn preview_layer(opened: &Opened, layer: &Layer, decision: &LayerPlan) -> LayerP
     }
     let mut plan = Plan::dense();
     plan.set(&layer.name, decision.clone());
-    let mask = match prune::resolve_with(&opened.model, std::slice::from_ref(layer), &plan, &opened.statistics) {
+    let subject = Subject { layers: std::slice::from_ref(layer), ..opened.subject() };
+    let mask = match prune::resolve_with(&subject, &plan) {
         Ok(mask) => mask,
         Err(error) => return LayerPreview { problem: Some(error.to_string()), ..dense },
     };
     let Some(mask) = mask.layer(&layer.name) else { return dense };
     let line = match decision.granularity {
         piece if piece.is_pattern() => None,
-        _ if takes_a_look(decision) => Some(mask.threshold),
-        _ => Some(line(statistics, decision, mask.threshold)),
+        _ => Some(line(&subject, layer, decision, mask.threshold)),
     };
     LayerPreview { pieces: mask.pieces, kept: mask.kept, zeros: mask.zeros, line, ..dense }
 }
 
 /// Where the line stands on the score axis: where it was put, or else at the smallest score that stays.
-fn line(statistics: &LayerStatistics, decision: &LayerPlan, smallest_kept: f64) -> f64 {
+fn line(subject: &Subject<'_>, layer: &Layer, decision: &LayerPlan, smallest_kept: f64) -> f64 {
     match decision.cut {
         Cut::Threshold(threshold) => threshold,
-        Cut::Sigma(sigmas) => sigmas * prune::deviation(statistics, decision.granularity, decision.criterion),
+        Cut::Sigma(sigmas) => {
+            let ranking = Ranking::of(subject, layer, decision.criterion);
+            let deviation = ranking.and_then(|ranking| ranking.deviation(layer, decision.granularity));
+            sigmas * deviation.unwrap_or_default()
+        }
         _ => smallest_kept,
     }
 }

@@ -4,7 +4,7 @@ use crate::eval::gives_scores;
 use crate::exec::{Bound, Program};
 use crate::formats::{self, FormatError};
 use crate::model::{Layer, Model, OpenSize, Prunability, Sizes, layer_macs, layers_of, model_macs, open_sizes};
-use crate::prune::{LayerPlan, Mask, Plan, PruneError, Subject};
+use crate::prune::{LayerPlan, Mask, Plan, PruneError, Ranking, Scores, Subject};
 use crate::stats::{HistogramScale, LayerStatistics, Statistics};
 use crate::structure::{Block, Group, Structure};
 use std::ops::ControlFlow;
@@ -23,6 +23,8 @@ pub struct Opened {
     pub layers: Arc<[Layer]>,
     /// Distributions and channel norms of its layers.
     pub statistics: Arc<Statistics>,
+    /// What criteria that look at more than weights have said so far.
+    pub scores: Arc<Scores>,
     /// Small picture of every layer's distribution.
     pub thumbnails: Arc<[Thumbnail]>,
     /// Dense multiply-accumulates per layer for one example, where shapes are known.
@@ -119,6 +121,7 @@ impl Opened {
             model: Arc::new(model),
             layers: layers.into(),
             statistics: Arc::new(statistics),
+            scores: Arc::default(),
             thumbnails,
             macs,
             total_macs,
@@ -137,6 +140,7 @@ impl Opened {
             model: &self.model,
             layers: &self.layers,
             statistics: &self.statistics,
+            scores: &self.scores,
             structure: self.structure.as_deref().ok(),
         }
     }
@@ -152,6 +156,14 @@ impl Opened {
         let mask = Arc::new(self.subject().resolve(plan)?);
         *last = Some((plan.clone(), Arc::clone(&mask)));
         Ok(mask)
+    }
+
+    /// What the pieces of a layer are ranked by, if that is known yet.
+    ///
+    /// # Errors
+    /// As [`Ranking::of`].
+    pub fn ranking(&self, layer: usize, decision: &LayerPlan) -> Result<Ranking, PruneError> {
+        Ranking::of(&self.subject(), &self.layers[layer], decision.criterion)
     }
 
     /// Groups of channels that go together.

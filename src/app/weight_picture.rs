@@ -2,7 +2,7 @@ use super::command::Tab;
 use super::session::Session;
 use super::work::Report;
 use crate::model::{Layer, Tensor};
-use crate::prune::{LayerPlan, channel_scores};
+use crate::prune::{LayerPlan, Ranking};
 use crate::stats::LayerStatistics;
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl WeightPicture {
     fn draw(
         asked: &Asked,
         (layer, tensor): (&Layer, &Tensor),
-        statistics: &LayerStatistics,
+        (statistics, ranking): (&LayerStatistics, Option<&Ranking>),
         stop: &dyn Fn() -> bool,
     ) -> Option<Self> {
         let tensor = &*tensor.resident();
@@ -58,7 +58,8 @@ impl WeightPicture {
         let size = [columns.div_ceil(step), rows.div_ceil(step)];
         let largest = statistics.distribution.quantile(0.995).max(f64::MIN_POSITIVE) as f32;
         let line = asked.line.unwrap_or(0.0);
-        let scores = channel_scores(&statistics.channels, asked.decision.criterion);
+        let scores = ranking.as_ref().and_then(|r| r.channels().ok()).unwrap_or_default();
+        let ranked = ranking.as_ref().and_then(|r| r.weights().ok()).map_or(tensor, |(ranked, _)| ranked);
         let by_channel = asked.decision.granularity.by_output();
         let (mut strengths, mut lost) = (Vec::new(), Vec::new());
         for row in (0..rows).step_by(step) {
@@ -69,7 +70,8 @@ impl WeightPicture {
             for column in (0..columns).step_by(step) {
                 let magnitude = Self::value(layer, tensor, row, column).map_or(0.0, f32::abs);
                 strengths.push(((magnitude / largest).min(1.0).sqrt() * 255.0).round() as u8);
-                lost.push(channel_lost || (!by_channel && f64::from(magnitude) < line));
+                let score = Self::value(layer, ranked, row, column).map_or(0.0, f32::abs);
+                lost.push(channel_lost || (!by_channel && f64::from(score) < line));
             }
         }
         Some(Self { layer: asked.layer, size, step, strengths, lost })
@@ -102,11 +104,14 @@ impl Session {
         }
         self.picture_asked = Some(asked.clone());
         let (model, layers) = (Arc::clone(&opened.model), Arc::clone(&opened.layers));
+        let ranking = opened.ranking(layer, &asked.decision).ok();
         let Some(statistics) = project.statistics(layer).cloned() else { return };
         self.slots.picture.submit("Drawing the weights", move |job| {
             let layer = &layers[layer];
             let Some(tensor) = model.tensors.get(&layer.weight) else { return };
-            if let Some(picture) = WeightPicture::draw(&asked, (layer, tensor), &statistics, &|| job.superseded()) {
+            if let Some(picture) =
+                WeightPicture::draw(&asked, (layer, tensor), (&statistics, ranking.as_ref()), &|| job.superseded())
+            {
                 job.send(Report::Picture(asked, Arc::new(picture)));
             }
         });
@@ -124,6 +129,7 @@ impl Session {
 mod tests {
     use super::*;
     use crate::model::{Model, layers_of};
+    use crate::prune::Subject;
 
     fn drawn(shape: &[usize], values: Vec<f32>, decision: LayerPlan, line: f64) -> WeightPicture {
         let mut model = Model::default();
@@ -132,7 +138,9 @@ mod tests {
         let tensor = &model.tensors["w"];
         let asked = Asked { layer: 0, decision, line: Some(line) };
         let statistics = LayerStatistics::of_layer(layer, tensor);
-        WeightPicture::draw(&asked, (layer, tensor), &statistics, &|| false).unwrap()
+        let subject = Subject::new(&model, std::slice::from_ref(layer));
+        let ranking = Ranking::of(&subject, layer, asked.decision.criterion).unwrap();
+        WeightPicture::draw(&asked, (layer, tensor), (&statistics, Some(&ranking)), &|| false).unwrap()
     }
 
     #[test]

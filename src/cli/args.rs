@@ -154,8 +154,9 @@ pub struct PruneArgs {
     /// or N:M.
     #[arg(long, value_name = "PIECE", default_value = "element", value_parser = granularity)]
     pub granularity: PieceFlag,
-    /// How pieces are ranked: l1, l2 or linf norm; magnitude is l2.
-    #[arg(long, value_name = "NAME", default_value = "l2", value_parser = criterion)]
+    /// How pieces are ranked: magnitude (l2), l1, linf, bn_scale, geometric_median, random; on examples also wanda,
+    /// sparse_gpt, apoz, mean_activation, taylor, gradient, snip, grasp, obd, movement.
+    #[arg(long, value_name = "NAME", default_value = "l2", value_parser = str::parse::<Criterion>)]
     pub criterion: Criterion,
     /// Rank within each layer, or over all selected layers together.
     #[arg(long, value_name = "SCOPE", default_value = "layer", value_parser = ["layer", "global"])]
@@ -373,15 +374,6 @@ fn split(text: &str) -> Result<Split, String> {
 fn architecture(text: &str) -> Result<Architecture, String> {
     let names = || Architecture::ALL.map(Architecture::name).join(", ");
     Architecture::from_name(text).ok_or_else(|| format!("expected one of {}", names()))
-}
-
-fn criterion(text: &str) -> Result<Criterion, String> {
-    match text {
-        "l1" => Ok(Criterion::L1),
-        "l2" | "magnitude" => Ok(Criterion::L2),
-        "linf" => Ok(Criterion::Linf),
-        _ => Err("expected l1, l2, linf or magnitude".to_owned()),
-    }
 }
 
 fn granularity(text: &str) -> Result<PieceFlag, String> {

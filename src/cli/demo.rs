@@ -7,7 +7,6 @@ use crate::export::{self, ExportError, ExportReport, LayerReport};
 use crate::formats;
 use crate::model::{Sizes, layers_of};
 use crate::prune::{Cut, Granularity, LayerPlan, Plan, Subject};
-use crate::stats::Statistics;
 use anyhow::{anyhow, ensure};
 use serde::Serialize;
 use std::path::Path;
@@ -74,8 +73,7 @@ pub(super) fn demo(console: &Console) -> Outcome {
     let folder = tempfile::tempdir().map_err(|e| anyhow!("no temporary folder can be made: {e}"))?;
     let file = folder.path().join("lenet-5-pruned.safetensors");
     let sizes = Sizes::default();
-    let statistics = Statistics::default();
-    let subject = Subject { model: &model, layers: &layers, statistics: &statistics, structure: None };
+    let subject = Subject::new(&model, &layers);
     let request = export::Request { subject, plan: &plan, data: Some(&data), sizes: &sizes, path: &file };
     let export = match export::export(&request, &mut |_, _| interrupt::check()) {
         Err(ExportError::Cancelled) => return Err(Interrupted.into()),

@@ -38,8 +38,7 @@ pub(super) fn plan_of(args: &PruneArgs, subject: &Subject<'_>) -> anyhow::Result
             if blocks.is_empty() {
                 bail!("the model has no residual block that could be left out: {}", args.model.display());
             }
-            let statistics = subject.statistics;
-            let scores = prune::block_scores((subject.model, structure), &blocks, args.criterion, statistics)?;
+            let scores = prune::block_scores(subject, &blocks, args.criterion)?;
             plan.blocks = prune::cut_blocks(&blocks, &scores, cut)?;
         }
     }
@@ -104,7 +103,7 @@ fn cut_layers(
         bail!("no layer of the model can be pruned: {}", args.model.display());
     }
     let cuts: Vec<(String, Cut)> = if args.scope == "global" && !granularity.is_pattern() {
-        prune::global(subject.model, &selected, subject.statistics, granularity, criterion, cut)?
+        prune::global(subject, &selected, granularity, criterion, cut)?
     } else {
         selected.iter().map(|layer| (layer.name.clone(), cut)).collect()
     };
@@ -148,7 +147,7 @@ fn cut_groups(
         plan.set_group(&groups[index].name, GroupPlan { criterion: args.criterion, cut, ..GroupPlan::default() });
     }
     if args.scope == "global" {
-        let cuts = prune::global_groups((subject.model, structure), &selected, plan, cut, subject.statistics)?;
+        let cuts = prune::global_groups(subject, &selected, plan, cut)?;
         for (index, cut) in cuts {
             let name = &groups[index].name;
             let decision = plan.group(name);

@@ -14,7 +14,6 @@ use crate::export::{self, ExportError, ExportReport};
 use crate::formats;
 use crate::model::{Model, layers_of};
 use crate::prune::{self, Plan, Subject};
-use crate::stats::Statistics;
 use crate::structure::Structure;
 use anyhow::bail;
 use serde::Serialize;
@@ -73,12 +72,7 @@ pub(super) fn prune(args: &PruneArgs, console: &Console) -> Outcome {
     let data = args.data.as_deref().map(|path| Dataset::open(path, Split::Test)).transpose()?;
     let layers = layers_of(&model);
     let structure = Structure::of(&model);
-    let subject = Subject {
-        model: &model,
-        layers: &layers,
-        statistics: &Statistics::default(),
-        structure: structure.as_ref().ok(),
-    };
+    let subject = Subject { structure: structure.as_ref().ok(), ..Subject::new(&model, &layers) };
     let plan = plan_of(args, &subject)?;
     if let Some(remark) = without_effect(args, &plan) {
         console.note(&remark);

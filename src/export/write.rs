@@ -190,7 +190,7 @@ mod tests {
 
     fn run(model: &Model, plan: &Plan, path: &Path) -> Result<ExportReport, ExportError> {
         let layers = layers_of(model);
-        let subject = Subject { model, layers: &layers, statistics: &Statistics::default(), structure: None };
+        let subject = Subject::new(model, &layers);
         let request = Request { subject, plan, data: None, sizes: &Sizes::default(), path };
         export(&request, &mut |_, _| ControlFlow::Continue(()))
     }
@@ -221,7 +221,7 @@ mod tests {
         let model = crate::model::Architecture::ResNet8.build(3).unwrap();
         let (layers, structure) = (layers_of(&model), crate::structure::Structure::of(&model).unwrap());
         let statistics = Statistics::default();
-        let subject = Subject { model: &model, layers: &layers, statistics: &statistics, structure: Some(&structure) };
+        let subject = Subject { statistics: &statistics, structure: Some(&structure), ..Subject::new(&model, &layers) };
         let mut plan = Plan { shrink: true, ..Plan::dense() };
         let cut = crate::prune::GroupPlan { cut: Cut::Sparsity(0.5), ..Default::default() };
         plan.set_group("stage2.conv1", cut);
@@ -256,8 +256,7 @@ mod tests {
         for last in 0..STEPS {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("out.safetensors");
-            let subject =
-                Subject { model: &model, layers: &layers, statistics: &Statistics::default(), structure: None };
+            let subject = Subject::new(&model, &layers);
             let request = Request { subject, plan: &half(), data: None, sizes: &Sizes::default(), path: &path };
             let outcome = export(&request, &mut |done, _| {
                 if done == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

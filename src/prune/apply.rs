@@ -38,7 +38,8 @@ fn apply_to_tensor(mask: &LayerMask, layer: &Layer, weight: &Tensor) -> Option<T
         Selection::All => return None,
         &Selection::Magnitude { threshold, ties } => with_float(weight.dtype(), ZeroBelow { weight, threshold, ties })?,
         Selection::Channels { kept } => zero_channels(weight, kept, channel_stride(layer, weight)),
-        Selection::Elements(bits) => {
+        Selection::Elements(_) | Selection::Scores { .. } => {
+            let bits = mask.bits(layer, weight);
             let mut zeroed = Buffer::of_len(weight.bytes().len());
             let size = weight.dtype().size();
             let slices = zeroed.as_mut().chunks_exact_mut(size).zip(weight.bytes().chunks_exact(size));

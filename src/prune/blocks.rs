@@ -1,29 +1,21 @@
-use super::resolve::{Removal, removal, statistics_of};
-use super::score::{channel_scores, deviation_of};
-use super::{Criterion, Cut, PruneError};
-use crate::model::Model;
-use crate::stats::Statistics;
-use crate::structure::{Block, Structure};
+use super::resolve::{Removal, removal};
+use super::score::deviation_of;
+use super::{Criterion, Cut, PruneError, Ranking, Subject};
+use crate::structure::Block;
 use std::collections::BTreeSet;
 
 /// Scores of residual blocks: the mean norm of the channels that their last layers add to the sum. What a block
 /// adds little to is missed least.
 ///
 /// # Errors
-/// [`PruneError`] for weights that have no magnitude.
-pub fn block_scores(
-    (model, structure): (&Model, &Structure),
-    blocks: &[Block],
-    criterion: Criterion,
-    statistics: &Statistics,
-) -> Result<Vec<f64>, PruneError> {
+/// [`PruneError`] for weights that have no magnitude, and of [`Ranking::of`].
+pub fn block_scores(subject: &Subject<'_>, blocks: &[Block], criterion: Criterion) -> Result<Vec<f64>, PruneError> {
+    let structure = subject.structure()?;
     let score = |block: &Block| {
         let mut norms = Vec::new();
         for &index in &block.last {
             let layer = &structure.layers()[index];
-            let missing = || PruneError::MissingWeight { layer: layer.name.clone(), weight: layer.weight.clone() };
-            let weight = model.tensors.get(&layer.weight).ok_or_else(missing)?;
-            norms.extend_from_slice(channel_scores(&statistics_of(layer, weight, statistics)?.channels, criterion));
+            norms.extend_from_slice(Ranking::of(subject, layer, criterion)?.channels()?);
         }
         Ok(norms.iter().sum::<f64>() / norms.len().max(1) as f64)
     };

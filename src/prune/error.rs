@@ -1,6 +1,26 @@
+use super::Criterion;
+
 /// Why a plan cannot be carried out.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PruneError {
+    /// A criterion that looks at more than weights has not been asked yet.
+    #[error("layer `{layer}` has no scores by {} yet: {}", criterion.title(), what_is_missing(*criterion))]
+    NotScored {
+        /// Layer name.
+        layer: String,
+        /// The criterion.
+        criterion: Criterion,
+    },
+    /// A criterion has nothing to say of some pieces.
+    #[error("{scope} cannot be ranked by {}: {reason}", criterion.title())]
+    CannotRank {
+        /// Layer or group.
+        scope: String,
+        /// The criterion.
+        criterion: Criterion,
+        /// Why not, in a few words.
+        reason: String,
+    },
     /// The plan names a layer that the model does not have.
     #[error("the plan names layer `{layer}`, which this model does not have")]
     UnknownLayer {
@@ -83,6 +103,10 @@ pub enum PruneError {
 }
 
 /// What a percentage would be as a fraction.
+const fn what_is_missing(criterion: Criterion) -> &'static str {
+    if criterion.is_calibrated() { "give calibration examples" } else { "they have to be worked out first" }
+}
+
 fn in_percent(value: f64) -> String {
     if value > 1.0 && value <= 100.0 { format!(" ({} is {value} %)", value / 100.0) } else { String::new() }
 }

@@ -1,9 +1,8 @@
-use super::pieces::piece_scores;
-use super::resolve::{Removal, removal, statistics_of, weight_of};
-use super::score::{channel_scores, deviation_of};
-use super::{Criterion, Cut, Granularity, PruneError};
-use crate::model::{Layer, Model};
-use crate::stats::{Distribution, Statistics, split_at_rank};
+use super::resolve::{Removal, removal};
+use super::score::deviation_of;
+use super::{Criterion, Cut, Granularity, PruneError, Ranking, Subject};
+use crate::model::Layer;
+use crate::stats::{Distribution, split_at_rank};
 use rayon::prelude::*;
 
 /// How errors call all the selected layers.
@@ -18,33 +17,25 @@ const SCOPE: &str = "the selected layers";
 /// weights per piece tend to keep more. A pattern needs no cut, and gets none.
 ///
 /// # Errors
-/// [`PruneError`] if a layer cannot be pruned or the cut cannot be.
+/// [`PruneError`] if a layer cannot be pruned or ranked, or the cut cannot be.
 pub fn global(
-    model: &Model,
+    subject: &Subject<'_>,
     selected: &[&Layer],
-    statistics: &Statistics,
     granularity: Granularity,
     criterion: Criterion,
     cut: Cut,
 ) -> Result<Vec<(String, Cut)>, PruneError> {
-    let mut weights = Vec::with_capacity(selected.len());
-    let mut known = Vec::with_capacity(selected.len());
-    for layer in selected {
-        let weight = weight_of(model, layer)?;
-        known.push(statistics_of(layer, weight, statistics)?);
-        weights.push(weight);
-    }
+    let rank = |layer: &&Layer| Ranking::of(subject, layer, criterion);
+    let rankings: Vec<Ranking> = selected.iter().map(rank).collect::<Result<_, _>>()?;
     let pieces: Vec<usize>;
     let removed: Result<Vec<usize>, f64> = match granularity {
         Granularity::Element => {
-            pieces = known.iter().map(|k| k.distribution.numbers()).collect();
-            let std = || Distribution::merge(known.iter().map(|k| &k.distribution)).std();
+            let parts: Vec<_> = rankings.iter().map(Ranking::weights).collect::<Result<_, _>>()?;
+            pieces = parts.iter().map(|(_, distribution)| distribution.numbers()).collect();
+            let std = || Distribution::merge(parts.iter().map(|(_, distribution)| *distribution)).std();
             match removal(cut, pieces.iter().sum(), std, SCOPE)? {
                 Removal::Below(threshold) => Err(threshold),
-                Removal::Lowest(count) => {
-                    let parts: Vec<_> = weights.into_iter().zip(known.iter().map(|k| &k.distribution)).collect();
-                    Ok(lowest_elements(&parts, count).unwrap_or_else(|| pieces.clone()))
-                }
+                Removal::Lowest(count) => Ok(lowest_elements(&parts, count).unwrap_or_else(|| pieces.clone())),
             }
         }
         // The pattern alone says what goes.
@@ -54,10 +45,10 @@ pub fn global(
         _ => {
             let of_pieces: Vec<Vec<f64>>;
             let scores: Vec<&[f64]> = if granularity.by_output() {
-                known.iter().map(|k| channel_scores(&k.channels, criterion)).collect()
+                rankings.iter().map(Ranking::channels).collect::<Result<_, _>>()?
             } else {
-                let parts = selected.par_iter().zip(&weights);
-                of_pieces = parts.map(|(layer, weight)| piece_scores(layer, weight, granularity, criterion)).collect();
+                let parts = selected.par_iter().zip(&rankings);
+                of_pieces = parts.map(|(layer, r)| r.pieces(layer, granularity)).collect::<Result<_, _>>()?;
                 of_pieces.iter().map(Vec::as_slice).collect()
             };
             pieces = scores.iter().map(|scores| scores.len()).collect();
@@ -105,7 +96,7 @@ fn lowest_pieces(scores: &[&[f64]], count: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Tensor, layers_of};
+    use crate::model::{Model, Tensor, layers_of};
     use proptest::prelude::*;
 
     fn model_of(rows: &[Vec<f32>]) -> Model {
@@ -121,7 +112,7 @@ mod tests {
         let model = model_of(rows);
         let layers = layers_of(&model);
         let selected: Vec<&Layer> = layers.iter().collect();
-        let cuts = global(&model, &selected, &Statistics::default(), granularity, Criterion::L1, cut)?;
+        let cuts = global(&Subject::new(&model, &layers), &selected, granularity, Criterion::L1, cut)?;
         Ok(cuts.into_iter().map(|(_, cut)| cut).collect())
     }
 

@@ -1,8 +1,6 @@
 use super::resolve::{Removal as Kind, removal};
 use super::score::deviation_of;
-use super::{Cut, GroupPlan, Limits, Plan, PruneError, unit_scores};
-use crate::model::Model;
-use crate::stats::Statistics;
+use super::{Cut, GroupPlan, Limits, Plan, PruneError, Subject, unit_scores};
 use crate::structure::{Group, Structure, UnitId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -40,15 +38,11 @@ impl GroupMask {
 ///
 /// # Errors
 /// [`PruneError`] for a cut that cannot be, or weights that have no magnitude.
-pub fn resolve_group(
-    (model, structure): (&Model, &Structure),
-    index: usize,
-    plan: &Plan,
-    statistics: &Statistics,
-) -> Result<GroupMask, PruneError> {
+pub fn resolve_group(subject: &Subject<'_>, index: usize, plan: &Plan) -> Result<GroupMask, PruneError> {
+    let structure = subject.structure()?;
     let group = &structure.groups()[index];
     let decision = plan.group(&group.name);
-    let scores = unit_scores((model, structure), index, decision.criterion, plan.scoring, statistics)?;
+    let scores = unit_scores(subject, index, decision.criterion, plan.scoring)?;
     decide(structure, index, &decision, &plan.limits, scores.into())
 }
 
@@ -140,17 +134,17 @@ fn lowest(structure: &Structure, index: usize, decision: &GroupPlan, scores: &[f
 /// # Errors
 /// [`PruneError`] for a cut that cannot be, or weights that have no magnitude.
 pub fn global_groups(
-    (model, structure): (&Model, &Structure),
+    subject: &Subject<'_>,
     selected: &[usize],
     plan: &Plan,
     cut: Cut,
-    statistics: &Statistics,
 ) -> Result<Vec<(usize, Cut)>, PruneError> {
+    let structure = subject.structure()?;
     let mut all: Vec<(f64, usize)> = Vec::new();
     let mut sizes = vec![0; structure.groups().len()];
     for &index in selected {
         let criterion = plan.group(&structure.groups()[index].name).criterion;
-        let scores = unit_scores((model, structure), index, criterion, plan.scoring, statistics)?;
+        let scores = unit_scores(subject, index, criterion, plan.scoring)?;
         sizes[index] = scores.len();
         all.extend(scores.into_iter().map(|score| (score, index)));
     }

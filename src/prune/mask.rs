@@ -18,6 +18,15 @@ pub enum Selection {
         /// Of the weights with `|w|` equal to the threshold, as many as this are removed, lowest index first.
         ties: usize,
     },
+    /// Weights by their scores.
+    Scores {
+        /// f32, shaped like the weight.
+        scores: Tensor,
+        /// Every weight with a score strictly below is removed.
+        threshold: f64,
+        /// Of the weights whose score equals the threshold, as many as this are removed, lowest index first.
+        ties: usize,
+    },
     /// Whole slices along the layer's output axis.
     Channels {
         /// One entry per output channel.
@@ -69,22 +78,33 @@ impl LayerMask {
                 let inner = channel_stride(layer, weight);
                 BitMask::from_fn(weight.len(), |i| kept.get(i / inner % kept.len().max(1)).is_none_or(|&kept| kept))
             }
-            &Selection::Magnitude { threshold, ties } => {
-                struct Visitor<'a>(&'a Tensor, f64, usize);
-                impl FloatVisitor for Visitor<'_> {
-                    type Output = BitMask;
-                    fn visit<F: Float>(self) -> BitMask {
-                        let elements = F::elements(self.0);
-                        let cutoff = Cutoff::<F>::new(elements, self.1, self.2);
-                        BitMask::from_fn(elements.len(), |i| F::key(elements[i]) >= cutoff.at(i))
-                    }
-                }
-                let weight = &*weight.resident();
-                with_float(weight.dtype(), Visitor(weight, threshold, ties))
-                    .unwrap_or_else(|| BitMask::from_fn(weight.len(), |_| true))
-            }
+            &Selection::Magnitude { threshold, ties } => below(weight, threshold, ties),
+            Selection::Scores { scores, threshold, ties } => below(scores, *threshold, *ties),
         }
     }
+
+    /// Weights that are zero afterwards, by a look at all of them.
+    pub(super) fn count_zeros(&self, layer: &Layer, weight: &Tensor) -> usize {
+        let bits = self.bits(layer, weight);
+        let values = weight.to_f32();
+        values.iter().enumerate().filter(|&(index, &value)| value == 0.0 || !bits.keeps(index)).count()
+    }
+}
+
+/// One bit per value of `ranked`: set where its magnitude is not below the line.
+fn below(ranked: &Tensor, threshold: f64, ties: usize) -> BitMask {
+    struct Visitor<'a>(&'a Tensor, f64, usize);
+    impl FloatVisitor for Visitor<'_> {
+        type Output = BitMask;
+        fn visit<F: Float>(self) -> BitMask {
+            let elements = F::elements(self.0);
+            let cutoff = Cutoff::<F>::new(elements, self.1, self.2);
+            BitMask::from_fn(elements.len(), |i| F::key(elements[i]) >= cutoff.at(i))
+        }
+    }
+    let ranked = &*ranked.resident();
+    with_float(ranked.dtype(), Visitor(ranked, threshold, ties))
+        .unwrap_or_else(|| BitMask::from_fn(ranked.len(), |_| true))
 }
 
 /// Elements between one channel's slice and the next within a row.

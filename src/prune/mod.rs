@@ -8,6 +8,7 @@
 mod apply;
 mod bits;
 mod blocks;
+mod criterion;
 mod cutoff;
 mod error;
 mod file;
@@ -19,8 +20,10 @@ mod mask;
 mod pattern;
 mod pieces;
 mod plan;
+mod ranking;
 mod resolve;
 mod score;
+mod scores;
 mod select;
 mod subject;
 mod unit_score;
@@ -28,6 +31,7 @@ mod unit_score;
 pub use apply::apply;
 pub use bits::BitMask;
 pub use blocks::{block_scores, cut_blocks};
+pub use criterion::{Criterion, Needs, UnknownCriterion};
 pub use error::PruneError;
 pub use file::{PlanFileError, read_plan, write_plan};
 pub use global::global;
@@ -38,10 +42,12 @@ pub use pattern::{
     Effort, Eligibility, PermutationFigures, Reordering, eligibility, holds, orders, pattern_masks,
     permutation_figures, violations,
 };
-pub use pieces::{PieceScores, piece_deviation, piece_scores};
-pub use plan::{Criterion, Cut, GroupPlan, LayerPlan, Limits, Normalization, Plan, Reduction, Rounding, Scoring};
+pub use pieces::{Matrix, PieceScores};
+pub use plan::{Calibration, Cut, GroupPlan, LayerPlan, Limits, Normalization, Plan, Reduction, Rounding, Scoring};
+pub use ranking::Ranking;
 pub use resolve::{resolve, resolve_with};
-pub use score::{channel_scores, deviation, deviation_of};
+pub use score::{channel_scores, deviation_of};
+pub use scores::{InverseHessian, LayerScores, Scores};
 pub use select::{select, select_groups};
 pub use subject::Subject;
 pub use unit_score::unit_scores;

@@ -1,24 +1,6 @@
-use super::Granularity;
+use super::{Criterion, Granularity};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// How a weight or channel is ranked; the lowest go first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Criterion {
-    /// Sum of magnitudes of a channel; the magnitude itself for single weights.
-    L1,
-    /// Euclidean norm of a channel; the magnitude itself for single weights.
-    #[default]
-    L2,
-    /// Largest magnitude in a channel; the magnitude itself for single weights.
-    Linf,
-}
-
-impl Criterion {
-    /// All criteria, in the order of menus.
-    pub const ALL: [Self; 3] = [Self::L1, Self::L2, Self::Linf];
-}
 
 /// Where the line is drawn. Scores below it are removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -169,6 +151,22 @@ impl Default for Limits {
     }
 }
 
+/// What criteria that look at more than weights look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Calibration {
+    /// Calibration examples that criteria run the model on, the classes in equal shares; all if there are fewer.
+    pub examples: usize,
+    /// Seed of which examples, and of [`Criterion::Random`].
+    pub seed: u64,
+}
+
+impl Default for Calibration {
+    fn default() -> Self {
+        Self { examples: 512, seed: 0 }
+    }
+}
+
 /// The document: every decision of the user. Layers and groups that are absent stay dense.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,6 +189,9 @@ pub struct Plan {
     /// What groups keep at least.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: Limits,
+    /// What criteria that look at more than weights look at.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub calibration: Calibration,
     /// Whether units that are zero, by a group's decision or because all their weights are, are really
     /// removed from the exported model.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -1,7 +1,7 @@
 use super::pattern::resolve_pattern;
 use super::pieces::resolve_pieces;
-use super::score::{channel_scores, cut_scores};
-use super::{Cut, Granularity, LayerMask, LayerPlan, Mask, Plan, PruneError, Selection};
+use super::score::cut_scores;
+use super::{Cut, Granularity, LayerMask, LayerPlan, Mask, Plan, PruneError, Ranking, Selection, Subject};
 use crate::model::{Layer, Model, Tensor};
 use crate::stats::{LayerStatistics, Statistics, split_at_rank};
 use rayon::prelude::*;
@@ -13,17 +13,19 @@ use std::sync::Arc;
 /// # Errors
 /// [`PruneError`] if the plan does not fit the model, or asks for something that cannot be.
 pub fn resolve(model: &Model, layers: &[Layer], plan: &Plan) -> Result<Mask, PruneError> {
-    resolve_with(model, layers, plan, &Statistics::default())
+    resolve_with(&Subject::new(model, layers), plan)
 }
 
-/// As [`resolve`], with statistics of layers that have already been read; others are read now.
+/// As [`resolve`], with statistics of layers that have already been read, and with scores; statistics of other
+/// layers are read now.
 ///
 /// With statistics at hand, thresholds on a [bucket edge](crate::stats::Distribution::snap) and cuts of
 /// whole channels resolve in microseconds without a look at the weights.
 ///
 /// # Errors
 /// As [`resolve`].
-pub fn resolve_with(model: &Model, layers: &[Layer], plan: &Plan, statistics: &Statistics) -> Result<Mask, PruneError> {
+pub fn resolve_with(subject: &Subject<'_>, plan: &Plan) -> Result<Mask, PruneError> {
+    let layers = subject.layers;
     let names: HashSet<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
     if let Some(layer) = plan.layers.keys().find(|name| !names.contains(name.as_str())) {
         return Err(PruneError::UnknownLayer { layer: layer.clone() });
@@ -36,13 +38,22 @@ pub fn resolve_with(model: &Model, layers: &[Layer], plan: &Plan, statistics: &S
     let masks: Vec<Result<LayerMask, PruneError>> = wanted
         .par_iter()
         .map(|(layer, decision)| {
-            let weight = weight_of(model, layer)?;
-            let known = statistics_of(layer, weight, statistics)?;
+            let weight = weight_of(subject.model, layer)?;
+            let ranking = Ranking::of(subject, layer, decision.criterion)?;
             match decision.granularity {
-                Granularity::Element => resolve_elements(layer, weight, decision.cut, &known),
-                Granularity::Channel | Granularity::Row => resolve_channels(layer, decision, &known),
-                Granularity::Pattern { kept, of } => Ok(resolve_pattern(layer, weight, (kept, of))),
-                other => resolve_pieces(layer, weight, decision, other),
+                Granularity::Element => resolve_elements(layer, weight, decision.cut, &ranking),
+                Granularity::Channel | Granularity::Row => {
+                    let known = statistics_of(layer, weight, subject.statistics)?;
+                    resolve_channels(layer, decision, &known, &ranking)
+                }
+                Granularity::Pattern { kept, of } => {
+                    let mut mask = resolve_pattern(layer, ranking.weights()?.0, (kept, of));
+                    if ranking.scored().is_some() {
+                        mask.zeros = mask.count_zeros(layer, weight);
+                    }
+                    Ok(mask)
+                }
+                other => resolve_pieces(layer, weight, decision, other, &ranking),
             }
         })
         .collect();
@@ -105,23 +116,22 @@ pub(super) fn layer_scope(layer: &Layer) -> String {
     format!("layer `{}`", layer.name)
 }
 
-fn resolve_elements(
-    layer: &Layer,
-    weight: &Tensor,
-    cut: Cut,
-    statistics: &LayerStatistics,
-) -> Result<LayerMask, PruneError> {
-    let distribution = &statistics.distribution;
+fn resolve_elements(layer: &Layer, weight: &Tensor, cut: Cut, ranking: &Ranking) -> Result<LayerMask, PruneError> {
+    let (source, distribution) = ranking.weights()?;
     let pieces = distribution.numbers();
     let (removed, threshold, ties) = match removal(cut, pieces, || distribution.std(), &layer_scope(layer))? {
-        Removal::Below(threshold) => (distribution.count_below_exact(weight, threshold), threshold, 0),
-        Removal::Lowest(removed) => match split_at_rank(&[(weight, distribution)], removed) {
+        Removal::Below(threshold) => (distribution.count_below_exact(source, threshold), threshold, 0),
+        Removal::Lowest(removed) => match split_at_rank(&[(source, distribution)], removed) {
             Some(split) => (removed, split.magnitude, removed - split.below[0]),
             None => (removed, f64::INFINITY, distribution.infinities()),
         },
     };
-    let selection = if removed == 0 { Selection::All } else { Selection::Magnitude { threshold, ties } };
-    Ok(LayerMask {
+    let selection = match ranking.scored() {
+        _ if removed == 0 => Selection::All,
+        None => Selection::Magnitude { threshold, ties },
+        Some(_) => Selection::Scores { scores: source.clone(), threshold, ties },
+    };
+    let mut mask = LayerMask {
         layer: layer.name.clone(),
         weights: weight.len(),
         pieces,
@@ -129,17 +139,21 @@ fn resolve_elements(
         zeros: distribution.zeros().max(removed),
         threshold,
         selection,
-    })
+    };
+    if ranking.scored().is_some() {
+        mask.zeros = mask.count_zeros(layer, weight);
+    }
+    Ok(mask)
 }
 
 fn resolve_channels(
     layer: &Layer,
     decision: &LayerPlan,
     statistics: &LayerStatistics,
+    ranking: &Ranking,
 ) -> Result<LayerMask, PruneError> {
     let channels = &statistics.channels;
-    let scores = channel_scores(channels, decision.criterion);
-    let (kept, threshold) = cut_scores(scores, decision.cut, &layer_scope(layer))?;
+    let (kept, threshold) = cut_scores(ranking.channels()?, decision.cut, &layer_scope(layer))?;
     let count = kept.iter().filter(|&&kept| kept).count();
     let zeros = kept.iter().zip(&channels.zeros).map(|(&kept, &zeros)| if kept { zeros } else { channels.channel_len });
     Ok(LayerMask {
@@ -307,7 +321,8 @@ mod tests {
             let (model, layers) = model_of(&[1, values.len()], &values);
             let statistics = Statistics::of_model(&model, &layers);
             let plan = plan_of(Granularity::Element, Cut::Threshold(threshold));
-            prop_assert_eq!(resolve(&model, &layers, &plan), resolve_with(&model, &layers, &plan, &statistics));
+            let subject = Subject { statistics: &statistics, ..Subject::new(&model, &layers) };
+            prop_assert_eq!(resolve(&model, &layers, &plan), resolve_with(&subject, &plan));
         }
     }
 }

@@ -1,29 +1,18 @@
 use super::resolve::{Removal, removal};
-use super::{Criterion, Cut, Granularity, PruneError};
-use crate::stats::{ChannelScores, LayerStatistics};
+use super::{Criterion, Cut, PruneError};
+use crate::stats::ChannelScores;
 use rayon::slice::ParallelSliceMut;
 
-/// The scores that a criterion gives to the channels of a layer, by channel.
+/// The norms of the channels of a layer, by channel: L1 for criteria that are no norm, whose scores add up.
 pub fn channel_scores(channels: &ChannelScores, criterion: Criterion) -> &[f64] {
     match criterion {
-        Criterion::L1 => &channels.l1,
         Criterion::L2 => &channels.l2,
         Criterion::Linf => &channels.linf,
+        _ => &channels.l1,
     }
 }
 
-/// The standard deviation that [`Cut::Sigma`] counts in: of the weights for single
-/// weights, of the channel scores for channels. Other pieces have theirs in
-/// [`piece_deviation`](super::piece_deviation).
-pub fn deviation(statistics: &LayerStatistics, granularity: Granularity, criterion: Criterion) -> f64 {
-    if granularity.by_weight() {
-        statistics.distribution.std()
-    } else {
-        deviation_of(channel_scores(&statistics.channels, criterion))
-    }
-}
-
-/// Population standard deviation of scores, which [`Cut::Sigma`] counts in; 0 without scores.
+/// Population standard deviation of scores, which [`Cut::Sigma`] counts in for pieces; 0 without scores.
 pub fn deviation_of(scores: &[f64]) -> f64 {
     let count = scores.len().max(1) as f64;
     let mean = scores.iter().sum::<f64>() / count;

@@ -1,10 +1,13 @@
 use super::group::resolve_group;
-use super::{Effort, Mask, Plan, PruneError, Selection, apply, orders, pattern_masks, resolve_with};
+use super::{
+    Criterion, Effort, Mask, Plan, PruneError, Ranking, Scores, Selection, apply, orders, pattern_masks, resolve_with,
+};
 use crate::model::{Layer, Model};
 use crate::stats::{LayerStatistics, Statistics};
 use crate::structure::{Removal, ShrinkOptions, Shrunk, Structure, UnitId, reorder, shrink};
 use rayon::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 /// A model with what is known of it: what a plan is carried out on.
 #[derive(Clone, Copy, Debug)]
@@ -15,11 +18,21 @@ pub struct Subject<'a> {
     pub layers: &'a [Layer],
     /// Statistics of layers that have been read; others are read when they are needed.
     pub statistics: &'a Statistics,
+    /// What criteria that look at more than weights said.
+    pub scores: &'a Scores,
     /// Which channels go together; plans that cut groups or shrink need it.
     pub structure: Option<&'a Structure>,
 }
 
-impl Subject<'_> {
+static NO_STATISTICS: LazyLock<Statistics> = LazyLock::new(Statistics::default);
+static NO_SCORES: LazyLock<Scores> = LazyLock::new(Scores::default);
+
+impl<'a> Subject<'a> {
+    /// A model of which nothing has been read yet, and whose channels are not known to go together.
+    pub fn new(model: &'a Model, layers: &'a [Layer]) -> Self {
+        Self { model, layers, statistics: &NO_STATISTICS, scores: &NO_SCORES, structure: None }
+    }
+
     /// Decides on every layer, group and block of a plan.
     ///
     /// With [`Plan::shrink`] units whose weights are all removed one by one, or were zero before, go as well.
@@ -27,13 +40,9 @@ impl Subject<'_> {
     /// # Errors
     /// [`PruneError`] if the plan does not fit the model, or asks for something that cannot be.
     pub fn resolve(&self, plan: &Plan) -> Result<Mask, PruneError> {
-        let mut mask = resolve_with(self.model, self.layers, plan, self.statistics)?;
+        let mut mask = resolve_with(self, plan)?;
         if plan.permute && plan.layers.values().any(|layer| layer.granularity.is_pattern()) {
-            let structure = self.structure()?;
-            let found = orders(self.model, self.layers, plan, structure, Effort::default())?;
-            let masks = pattern_masks(self.model, self.layers, plan, self.statistics, structure, &found.orders)?;
-            mask.layers.extend(masks.into_iter().map(|layer| (layer.layer.clone(), layer)));
-            mask.reordering = Some(found);
+            self.reorder_for_patterns(plan, &mut mask)?;
         }
         if !plan.is_structural() && !plan.shrink {
             return Ok(mask);
@@ -45,7 +54,7 @@ impl Subject<'_> {
             if plan.group(name).is_dense() {
                 continue;
             }
-            let group = resolve_group((self.model, structure), index, plan, self.statistics)?;
+            let group = resolve_group(self, index, plan)?;
             let units = &structure.groups()[index].units;
             mask.removal.units.extend(group.removed.iter().map(|&place| units[place]));
             mask.groups.insert(name.clone(), group);
@@ -94,8 +103,64 @@ impl Subject<'_> {
         }
     }
 
-    fn structure(&self) -> Result<&Structure, PruneError> {
+    pub(super) fn structure(&self) -> Result<&Structure, PruneError> {
         self.structure.ok_or(PruneError::Structure(crate::structure::StructureError::NoGraph))
+    }
+
+    /// Layers whose scores a plan needs and [`Subject::scores`] does not have yet, by criterion.
+    pub fn unscored(&self, plan: &Plan) -> BTreeMap<Criterion, Vec<&'a Layer>> {
+        let mut missing: BTreeMap<Criterion, Vec<&Layer>> = BTreeMap::new();
+        let mut need = |layer: &'a Layer, criterion: Criterion| {
+            let known = criterion.is_norm() || self.scores.get(&layer.name, criterion).is_some();
+            let listed = missing.get(&criterion).is_some_and(|all| all.iter().any(|l| l.name == layer.name));
+            if !known && !listed && layer.prunability.is_prunable() {
+                missing.entry(criterion).or_default().push(layer);
+            }
+        };
+        for layer in self.layers {
+            need(layer, plan.layer(&layer.name).criterion);
+        }
+        let groups = self.structure.map_or(&[][..], |structure| structure.groups());
+        for group in groups {
+            let names = group.layers.iter().filter_map(|&l| Some(&self.structure?.layers()[l].name));
+            for name in names {
+                if let Some(layer) = self.layers.iter().find(|layer| layer.name == *name) {
+                    need(layer, plan.group(&group.name).criterion);
+                }
+            }
+        }
+        missing
+    }
+
+    /// Chooses the patterns of a plan anew, in an order of channels in which less of what criteria rank high is lost.
+    fn reorder_for_patterns(&self, plan: &Plan, mask: &mut Mask) -> Result<(), PruneError> {
+        let structure = self.structure()?;
+        let mut ranked = self.model.clone();
+        let with_pattern = |layer: &&Layer| plan.layer(&layer.name).granularity.is_pattern();
+        for layer in self.layers.iter().filter(with_pattern) {
+            let criterion = plan.layer(&layer.name).criterion;
+            if criterion.updates_weights() {
+                let scope = format!("layer `{}`", layer.name);
+                let reason = "it does not go with reordered channels; keep the order of the file".to_owned();
+                return Err(PruneError::CannotRank { scope, criterion, reason });
+            }
+            let ranking = Ranking::of(self, layer, criterion)?;
+            ranked.tensors.insert(layer.weight.clone(), ranking.weights()?.0.clone());
+        }
+        let found = orders(&ranked, self.layers, plan, structure, Effort::default())?;
+        let masks = pattern_masks(&ranked, self.layers, plan, structure, &found.orders)?;
+        for mut chosen in masks {
+            let layer = self.layers.iter().find(|layer| layer.name == chosen.layer);
+            let weight = layer.and_then(|layer| self.model.tensors.get(&layer.weight));
+            if let Some((layer, weight)) = layer.zip(weight)
+                && !plan.layer(&layer.name).criterion.is_norm()
+            {
+                chosen.zeros = chosen.count_zeros(layer, weight);
+            }
+            mask.layers.insert(chosen.layer.clone(), chosen);
+        }
+        mask.reordering = Some(found);
+        Ok(())
     }
 
     /// Units of which every weight that computes them is zero.

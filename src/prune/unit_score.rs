@@ -1,32 +1,35 @@
-use super::resolve::statistics_of;
-use super::score::{channel_scores, deviation_of};
-use super::{Criterion, Normalization, PruneError, Reduction, Scoring};
-use crate::model::Model;
-use crate::stats::Statistics;
-use crate::structure::Structure;
+use super::score::deviation_of;
+use super::{Criterion, Normalization, PruneError, Ranking, Reduction, Scoring, Subject};
 
 /// Scores of the units of a group, by their place in it; the lowest go first.
 ///
 /// Each layer scores the channels that a unit takes from it by their norm together, layers are normalised
-/// over the units, and then combined. A layer has no say on units that take nothing from it.
+/// over the units, and then combined. A layer has no say on units that take nothing from it, nor one that the
+/// criterion does not apply to.
 ///
 /// # Errors
-/// [`PruneError::NotANumber`] for a weight without magnitude, [`PruneError::MissingWeight`].
+/// [`PruneError::NotANumber`] for a weight without magnitude, [`PruneError::MissingWeight`],
+/// [`PruneError::NotScored`], and [`PruneError::CannotRank`] if the criterion applies to no layer of the group.
 pub fn unit_scores(
-    (model, structure): (&Model, &Structure),
+    subject: &Subject<'_>,
     group: usize,
     criterion: Criterion,
     scoring: Scoring,
-    statistics: &Statistics,
 ) -> Result<Vec<f64>, PruneError> {
+    let structure = subject.structure()?;
     let Some(group) = structure.groups().get(group) else { return Ok(Vec::new()) };
     let mut members: Vec<Vec<Option<f64>>> = Vec::with_capacity(group.layers.len());
+    let mut silent = None;
     for &index in &group.layers {
         let layer = &structure.layers()[index];
-        let missing = || PruneError::MissingWeight { layer: layer.name.clone(), weight: layer.weight.clone() };
-        let weight = model.tensors.get(&layer.weight).ok_or_else(missing)?;
-        let known = statistics_of(layer, weight, statistics)?;
-        let scores = channel_scores(&known.channels, criterion);
+        let ranking = match Ranking::of(subject, layer, criterion) {
+            Err(PruneError::CannotRank { reason, .. }) => {
+                silent.get_or_insert(reason);
+                continue;
+            }
+            other => other?,
+        };
+        let scores = ranking.channels()?;
         let of_unit = |unit: &crate::structure::UnitId| {
             let channels = structure.units()[unit.0 as usize].channels.iter();
             together(channels.filter(|(l, _)| *l == index).filter_map(|&(_, c)| scores.get(c).copied()), criterion)
@@ -34,6 +37,9 @@ pub fn unit_scores(
         let mut member: Vec<Option<f64>> = group.units.iter().map(of_unit).collect();
         normalize(&mut member, scoring.normalization);
         members.push(member);
+    }
+    if let (true, Some(reason)) = (members.is_empty(), silent) {
+        return Err(PruneError::CannotRank { scope: format!("group `{}`", group.name), criterion, reason });
     }
     Ok((0..group.units.len()).map(|unit| reduce(members.iter().filter_map(|m| m[unit]), scoring.reduction)).collect())
 }
@@ -43,9 +49,9 @@ fn together(norms: impl Iterator<Item = f64>, criterion: Criterion) -> Option<f6
     let norms = norms.fold(None, |so_far: Option<f64>, norm| {
         let so_far = so_far.unwrap_or(0.0);
         Some(match criterion {
-            Criterion::L1 => so_far + norm,
             Criterion::L2 => norm.mul_add(norm, so_far),
             Criterion::Linf => so_far.max(norm),
+            _ => so_far + norm,
         })
     });
     norms.map(|norm| if criterion == Criterion::L2 { norm.sqrt() } else { norm })

@@ -4,9 +4,8 @@ use super::columns::Columns;
 use super::search::{Effort, search};
 use super::stretches::{kept_magnitude, resolve_pattern};
 use crate::model::{Layer, Model, Tensor};
-use crate::prune::resolve::{statistics_of, weight_of};
+use crate::prune::resolve::weight_of;
 use crate::prune::{BitMask, Granularity, LayerMask, Plan, PruneError, Selection};
-use crate::stats::Statistics;
 use crate::structure::{Orders, Structure};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -95,7 +94,7 @@ fn patterned<'a>(model: &'a Model, layers: &'a [Layer], plan: &Plan) -> Result<V
 /// does not depend on the number of threads.
 ///
 /// # Errors
-/// As [`resolve`](crate::prune::resolve()), for the layers with patterns.
+/// [`PruneError`] for a layer that cannot be pruned.
 pub fn orders(
     model: &Model,
     layers: &[Layer],
@@ -165,7 +164,6 @@ pub fn pattern_masks(
     model: &Model,
     layers: &[Layer],
     plan: &Plan,
-    statistics: &Statistics,
     structure: &Structure,
     orders: &Orders,
 ) -> Result<Vec<LayerMask>, PruneError> {
@@ -174,7 +172,6 @@ pub fn pattern_masks(
         .par_iter()
         .map(|patterned| {
             let Patterned { layer, weight, pattern } = patterned;
-            statistics_of(layer, weight, statistics)?;
             let mut mask = resolve_pattern(layer, &patterned.in_order(structure, orders), *pattern);
             let moved = structure.order_along(&layer.weight, orders);
             if let Selection::Elements(bits) = &mask.selection

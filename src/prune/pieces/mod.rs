@@ -4,25 +4,14 @@ mod matrix;
 mod score;
 mod tiles;
 
-pub(super) use matrix::Matrix;
+pub use matrix::Matrix;
 pub use score::PieceScores;
 
 use super::resolve::layer_scope;
-use super::score::{cut_scores, deviation_of};
-use super::{BitMask, Criterion, Granularity, LayerMask, LayerPlan, PruneError, Selection};
+use super::score::cut_scores;
+use super::{BitMask, Granularity, LayerMask, LayerPlan, PruneError, Ranking, Selection};
 use crate::model::{Layer, Tensor};
 use tiles::Tiles;
-
-/// The scores that a criterion gives to the pieces of a layer, in the order in which ties are broken. None for
-/// granularities in which each weight stands for itself.
-pub fn piece_scores(layer: &Layer, weight: &Tensor, granularity: Granularity, criterion: Criterion) -> Vec<f64> {
-    PieceScores::of(layer, weight, granularity, criterion).scores
-}
-
-/// The standard deviation of [`piece_scores`], which [`Cut::Sigma`](super::Cut::Sigma) counts in.
-pub fn piece_deviation(layer: &Layer, weight: &Tensor, granularity: Granularity, criterion: Criterion) -> f64 {
-    deviation_of(&piece_scores(layer, weight, granularity, criterion))
-}
 
 /// Carries out a plan for pieces of several weights on a layer without NaN.
 pub(super) fn resolve_pieces(
@@ -30,14 +19,16 @@ pub(super) fn resolve_pieces(
     weight: &Tensor,
     decision: &LayerPlan,
     granularity: Granularity,
+    ranking: &Ranking,
 ) -> Result<LayerMask, PruneError> {
     let matrix = Matrix::of(layer, weight.shape());
     let Some(tiles) = Tiles::of(&matrix, granularity) else {
         let reason = format!("a {} is not made of several weights", granularity.piece());
         return Err(PruneError::NotPrunable { layer: layer.name.clone(), reason });
     };
-    let scored = PieceScores::of_tiles(&matrix, &tiles, weight, decision.criterion);
-    let (kept, threshold) = cut_scores(&scored.scores, decision.cut, &layer_scope(layer))?;
+    let scored = PieceScores::of_tiles(&matrix, &tiles, weight, ranking.norm());
+    let scores = if ranking.scored().is_some() { &ranking.pieces(layer, granularity)? } else { &scored.scores };
+    let (kept, threshold) = cut_scores(scores, decision.cut, &layer_scope(layer))?;
     let zeros = kept.iter().zip(&scored.zeros).enumerate();
     let zeros = zeros.map(|(piece, (&kept, &zeros))| if kept { zeros } else { tiles.size(piece) }).sum();
     let count = kept.iter().filter(|&&kept| kept).count();

@@ -24,7 +24,7 @@ pub struct PieceScores {
 }
 
 impl PieceScores {
-    /// Reads `weight` once. Granularities without pieces of several weights, and integers, have no scores.
+    /// Reads `weight` once; a criterion that is no norm sums magnitudes. Granularities without pieces of several weights, and integers, have no scores.
     pub fn of(layer: &Layer, weight: &Tensor, granularity: Granularity, criterion: Criterion) -> Self {
         let matrix = Matrix::of(layer, weight.shape());
         match Tiles::of(&matrix, granularity) {
@@ -71,9 +71,9 @@ impl<F: Float> Sums<F> {
             return if self.most > F::LAST_NUMBER { f64::NAN } else { f64::INFINITY };
         }
         match criterion {
-            Criterion::L1 => self.abs,
             Criterion::L2 => self.squares.sqrt(),
             Criterion::Linf => F::magnitude(self.most),
+            _ => self.abs,
         }
     }
 }

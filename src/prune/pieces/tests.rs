@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{DType, LayerKind, Model, layers_of};
-use crate::prune::{Cut, Plan, apply, global, resolve};
-use crate::stats::Statistics;
+use crate::prune::score::deviation_of;
+use crate::prune::{Criterion, Cut, Plan, Subject, apply, global, resolve};
 use proptest::prelude::*;
 
 fn model_of(shape: &[usize], values: &[f32]) -> Model {
@@ -26,7 +26,7 @@ fn masked(model: &Model, layer: &Layer, granularity: &str, cut: Cut) -> (LayerMa
 }
 
 fn scores(model: &Model, layer: &Layer, granularity: &str) -> Vec<f64> {
-    piece_scores(layer, &model.tensors["w"], granularity.parse().unwrap(), Criterion::L1)
+    PieceScores::of(layer, &model.tensors["w"], granularity.parse().unwrap(), Criterion::L1).scores
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn stored_zeros_of_every_format_are_counted_and_criteria_differ() {
     let of = |criterion| PieceScores::of(&layer, &model.tensors["w"], Granularity::Row, criterion);
     assert_eq!(of(Criterion::L1), PieceScores { scores: vec![7.0, 0.0], zeros: vec![0, 2] });
     assert_eq!((of(Criterion::L2).scores[0], of(Criterion::Linf).scores[0]), (5.0, 4.0));
-    assert_eq!(piece_deviation(&layer, &model.tensors["w"], Granularity::Row, Criterion::L1), 3.5);
+    assert_eq!(deviation_of(&scores(&model, &layer, "row")), 3.5);
     assert_eq!(masked(&model, &layer, "column", Cut::Keep(2)).0.zeros, 2);
     assert_eq!(masked(&model, &layer, "column", Cut::Keep(1)).0.zeros, 3);
 }
@@ -118,7 +118,7 @@ fn pieces_of_all_layers_are_ranked_together() {
     let selected: Vec<&Layer> = layers.iter().collect();
     let global = |granularity: &str, cut| {
         let granularity = granularity.parse().unwrap();
-        global(&model, &selected, &Statistics::default(), granularity, Criterion::L1, cut).unwrap()
+        global(&Subject::new(&model, &layers), &selected, granularity, Criterion::L1, cut).unwrap()
     };
     let cuts = |found: Vec<(String, Cut)>| found.into_iter().map(|(_, cut)| cut).collect::<Vec<_>>();
     // Columns score 2 and 10, then 9, 2 and 3.

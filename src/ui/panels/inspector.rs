@@ -1,7 +1,6 @@
 use crate::app::{Command, EditPhase, LayerPreview, Project, Tab, Target, figures};
 use crate::model::Layer;
-use crate::prune::{Criterion, Cut, Granularity, LayerPlan, channel_scores, deviation, deviation_of, eligibility};
-use crate::stats::LayerStatistics;
+use crate::prune::{Criterion, Cut, Granularity, LayerPlan, Ranking, deviation_of, eligibility};
 use crate::ui::Scene;
 use crate::ui::theme;
 use crate::ui::widgets::{NumberField, elided_start, ghost_button, link_button, segmented};
@@ -23,18 +22,21 @@ pub fn inspector(ui: &mut Ui, scene: &mut Scene<'_>) {
         }
         let layer = &project.layers()[index];
         heading(ui, layer, scene);
-        let Some(statistics) = project.statistics(index) else {
+        if project.statistics(index).is_none() {
             ui.label(RichText::new(format!("Cannot be pruned: {}.", layer.prunability.reason())).color(scene.t.dim));
             return;
-        };
+        }
         let decision = project.plan().layer(&layer.name);
         let editable = !decision.locked;
         choices(ui, index, layer, &decision, scene);
         if decision.granularity.is_pattern() {
             pattern_notes(ui, layer, &decision, scene);
         } else {
-            let cuts = Cuts { index, statistics, decision: &decision, preview: project.preview().layer(index) };
-            cut_fields(ui, &cuts, scene);
+            let ranking = project.opened.ranking(index, &decision);
+            if let Ok(ranking) = ranking {
+                let preview = project.preview().layer(index);
+                cut_fields(ui, &Cuts { index, layer, ranking, decision: &decision, preview }, scene);
+            }
         }
         if let Some(problem) = &project.preview().layer(index).problem {
             ui.label(RichText::new(problem).color(scene.t.caution));
@@ -171,7 +173,8 @@ pub(super) fn choice<T: Copy + PartialEq>(
 
 struct Cuts<'a> {
     index: usize,
-    statistics: &'a LayerStatistics,
+    layer: &'a Layer,
+    ranking: Ranking,
     decision: &'a LayerPlan,
     preview: &'a LayerPreview,
 }
@@ -183,7 +186,7 @@ fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
     caption(ui, "Cut, four ways to say the same", scene);
     let sigma = match &cuts.preview.scores {
         Some(scores) if !cuts.decision.granularity.by_output() => deviation_of(scores),
-        _ => deviation(cuts.statistics, cuts.decision.granularity, cuts.decision.criterion),
+        _ => cuts.ranking.deviation(cuts.layer, cuts.decision.granularity).unwrap_or_default(),
     };
     let line = cuts.preview.line.unwrap_or(0.0);
     let pieces = cuts.preview.pieces;
@@ -196,9 +199,9 @@ fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
     };
     let highest = |scores: &[f64]| scores.iter().copied().fold(0.0, f64::max);
     let largest = match (cuts.decision.granularity, &cuts.preview.scores) {
-        (Granularity::Element, _) => cuts.statistics.distribution.max_abs(),
+        (Granularity::Element, _) => cuts.ranking.weights().map_or(0.0, |(_, distribution)| distribution.max_abs()),
         (piece, Some(scores)) if !piece.by_output() => highest(scores),
-        _ => highest(channel_scores(&cuts.statistics.channels, cuts.decision.criterion)),
+        _ => highest(cuts.ranking.channels().unwrap_or_default()),
     };
     let gap = 8.0;
     let width = (ui.available_width() - gap) / 2.0;

@@ -1,6 +1,6 @@
 use super::ranked::RankedBars;
 use crate::app::{Command, Target, figures};
-use crate::prune::{Criterion, Granularity, channel_scores};
+use crate::prune::{Criterion, Granularity, Ranking};
 use crate::ui::Scene;
 use crate::ui::theme;
 use crate::ui::widgets::{ghost_button, segmented};
@@ -18,13 +18,13 @@ pub fn channels(ui: &mut Ui, scene: &mut Scene<'_>) {
     }
     let layer = &project.layers()[index];
     let decision = project.plan().layer(&layer.name);
-    let Some(statistics) = project.statistics(index) else {
+    if project.statistics(index).is_none() {
         ui.label(
             RichText::new(format!("{} cannot be pruned: {}", layer.name, layer.prunability.reason()))
                 .color(scene.t.dim),
         );
         return;
-    };
+    }
     let by_channel = decision.granularity.by_output();
     ui.horizontal(|ui| {
         ui.label(RichText::new(format!("{} channels of {}", layer.channel_count(), layer.name)).font(theme::title()));
@@ -41,7 +41,14 @@ pub fn channels(ui: &mut Ui, scene: &mut Scene<'_>) {
             }
         });
     });
-    let scores = channel_scores(&statistics.channels, decision.criterion);
+    let ranking = project.opened.ranking(index, &decision);
+    let scores = match ranking.as_ref().map_err(Clone::clone).and_then(Ranking::channels) {
+        Ok(scores) => scores,
+        Err(error) => {
+            ui.label(RichText::new(error.to_string()).color(scene.t.dim));
+            return;
+        }
+    };
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(a.cmp(&b)));
     let preview = project.preview().layer(index);

@@ -15,7 +15,7 @@ const BINS: std::ops::RangeInclusive<usize> = 24..=110;
 pub(super) fn element_plot(ui: &mut Ui, shown: &Shown<'_>, height: f32, project: &Project, scene: &mut Scene<'_>) {
     let settings = scene.session.settings();
     let (scale, counts) = (settings.magnitude_scale, settings.count_scale);
-    let distribution = &shown.statistics.distribution;
+    let Some(distribution) = shown.distribution() else { return };
     let range = distribution.display_range(scale);
     let axis = MagnitudeAxis { scale, range };
     let bins = (BINS_PER_CUBE_ROOT * (shown.preview.weights as f64).cbrt()) as usize;
@@ -38,7 +38,9 @@ pub(super) fn element_plot(ui: &mut Ui, shown: &Shown<'_>, height: f32, project:
             .collect()
     };
     let (lost, kept) = (bars(true), bars(false));
-    let normal = normal_curve(&histogram, axis, counts, distribution.std());
+    // Scores of a criterion are on one side of zero, where a normal distribution is not.
+    let sigma = if shown.decision.criterion.is_norm() { distribution.std() } else { 0.0 };
+    let normal = normal_curve(&histogram, axis, counts, sigma);
     let plot = axis::still_plot(
         ui.scope_id().with("magnitudes"),
         t,
@@ -62,7 +64,7 @@ pub(super) fn element_plot(ui: &mut Ui, shown: &Shown<'_>, height: f32, project:
     });
     let transform = plot.transform;
     sigma_ticks(ui, &transform, axis, shown.sigma(), t);
-    collapse_line(ui, &transform, axis, project, t);
+    collapse_line(ui, &transform, axis, (project, shown), t);
     bar_figures(ui, &transform, axis, &histogram, t);
     handle(ui, shown, &transform, axis, scene);
 }

@@ -1,3 +1,4 @@
+use super::Shown;
 use crate::app::{Project, figures};
 use crate::stats::Histogram;
 use crate::ui::theme::Tokens;
@@ -25,8 +26,18 @@ pub(super) fn sigma_ticks(ui: &Ui, transform: &PlotTransform, axis: MagnitudeAxi
 }
 
 /// The largest threshold that leaves no layer empty: the smallest of all layers' largest magnitudes.
-pub(super) fn collapse_line(ui: &Ui, transform: &PlotTransform, axis: MagnitudeAxis, project: &Project, t: &Tokens) {
-    let largest = |i: usize| project.statistics(i).map(|s| (s.distribution.max_abs(), i));
+pub(super) fn collapse_line(
+    ui: &Ui,
+    transform: &PlotTransform,
+    axis: MagnitudeAxis,
+    (project, shown): (&Project, &Shown<'_>),
+    t: &Tokens,
+) {
+    let largest = |i: usize| {
+        project.statistics(i)?;
+        let ranking = project.opened.ranking(i, &shown.decision).ok()?;
+        ranking.weights().ok().map(|(_, distribution)| (distribution.max_abs(), i))
+    };
     let Some((limit, index)) = (0..project.layers().len()).filter_map(largest).min_by(|a, b| a.0.total_cmp(&b.0))
     else {
         return;

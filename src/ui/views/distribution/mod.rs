@@ -6,8 +6,8 @@ use super::axis::MagnitudeAxis;
 use super::thumbnails;
 use crate::app::{Command, CountScale, EditPhase, LayerPreview, Project, Target, figures};
 use crate::model::Layer;
-use crate::prune::{Cut, Granularity, LayerPlan, channel_scores, deviation, deviation_of};
-use crate::stats::{HistogramScale, LayerStatistics, normal_fraction_below};
+use crate::prune::{Cut, Granularity, LayerPlan, Ranking, deviation_of};
+use crate::stats::{Distribution, HistogramScale, normal_fraction_below};
 use crate::ui::Scene;
 use crate::ui::theme;
 use crate::ui::widgets::{CutHandle, HandleEvent, segmented};
@@ -29,13 +29,20 @@ pub fn distribution(ui: &mut Ui, scene: &mut Scene<'_>) {
     };
     let layer = &project.layers()[index];
     title(ui, layer, project, scene);
-    let Some(statistics) = project.statistics(index) else {
+    if project.statistics(index).is_none() {
         let text = format!("{} cannot be pruned: {}", layer.name, layer.prunability.reason());
         ui.label(RichText::new(text).color(scene.t.dim));
         return;
-    };
+    }
     let decision = project.plan().layer(&layer.name);
-    let shown = Shown { layer, index, statistics, preview: project.preview().layer(index), decision };
+    let ranking = match project.opened.ranking(index, &decision) {
+        Ok(ranking) => ranking,
+        Err(error) => {
+            ui.label(RichText::new(error.to_string()).color(scene.t.dim));
+            return;
+        }
+    };
+    let shown = Shown { layer, index, ranking, preview: project.preview().layer(index), decision };
     legend(ui, &shown, scene);
     ui.add_space(4.0);
     let thumbnails = ui.available_height() > THUMBNAILS_FROM && project.layers().len() > 1;
@@ -56,7 +63,7 @@ pub fn distribution(ui: &mut Ui, scene: &mut Scene<'_>) {
 struct Shown<'a> {
     layer: &'a Layer,
     index: usize,
-    statistics: &'a LayerStatistics,
+    ranking: Ranking,
     preview: &'a LayerPreview,
     decision: LayerPlan,
 }
@@ -65,7 +72,7 @@ impl Shown<'_> {
     /// Norms of the pieces: of channels, or of others once they are known.
     fn scores(&self) -> &[f64] {
         if self.decision.granularity.by_output() {
-            return channel_scores(&self.statistics.channels, self.decision.criterion);
+            return self.ranking.channels().unwrap_or_default();
         }
         self.preview.scores.as_deref().unwrap_or_default()
     }
@@ -73,12 +80,26 @@ impl Shown<'_> {
     fn sigma(&self) -> f64 {
         match &self.preview.scores {
             Some(scores) if !self.decision.granularity.by_weight() => deviation_of(scores),
-            _ => deviation(self.statistics, self.decision.granularity, self.decision.criterion),
+            _ => self.ranking.deviation(self.layer, self.decision.granularity).unwrap_or_default(),
+        }
+    }
+
+    /// Magnitudes of the weights, or their scores.
+    fn distribution(&self) -> Option<&Distribution> {
+        self.ranking.weights().ok().map(|(_, distribution)| distribution)
+    }
+
+    /// What the horizontal axis counts.
+    fn symbol(&self) -> &'static str {
+        match (self.decision.criterion.is_norm(), self.decision.granularity.by_weight()) {
+            (true, true) => "|w|",
+            (true, false) => "norm",
+            (false, _) => "score",
         }
     }
 
     fn tag(&self) -> (String, String) {
-        let symbol = if self.decision.granularity.by_weight() { "|w|" } else { "norm" };
+        let symbol = self.symbol();
         let Some(line) = self.preview.line else {
             return ("Drag to cut".to_owned(), "nothing removed yet".to_owned());
         };
@@ -121,7 +142,6 @@ fn title(ui: &mut Ui, layer: &Layer, project: &Project, scene: &mut Scene<'_>) {
 
 fn legend(ui: &mut Ui, shown: &Shown<'_>, scene: &Scene<'_>) {
     let t = scene.t;
-    let distribution = &shown.statistics.distribution;
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing = vec2(14.0, 2.0);
         let entry = |ui: &mut Ui, colour: Option<egui::Color32>, text: String, tooltip: &str| {
@@ -146,6 +166,7 @@ fn legend(ui: &mut Ui, shown: &Shown<'_>, scene: &Scene<'_>) {
             );
             return;
         }
+        let Some(distribution) = shown.distribution() else { return };
         entry(
             ui,
             None,
@@ -164,7 +185,9 @@ fn legend(ui: &mut Ui, shown: &Shown<'_>, scene: &Scene<'_>) {
             format!("σ {}", figures::magnitude(distribution.std())),
             "Population standard deviation of the weights.",
         );
-        if let Some(line) = shown.preview.line.filter(|_| distribution.std() > 0.0) {
+        if let Some(line) =
+            shown.preview.line.filter(|_| distribution.std() > 0.0 && shown.decision.criterion.is_norm())
+        {
             let share = normal_fraction_below(line / distribution.std());
             entry(
                 ui,
@@ -196,7 +219,7 @@ fn handle(ui: &Ui, shown: &Shown<'_>, transform: &PlotTransform, axis: Magnitude
     // On a bucket edge the count below is known at once, whatever the size of the layer.
     let cut_at = |magnitude: f64| match shown.decision.granularity {
         _ if magnitude <= 0.0 => Cut::None,
-        Granularity::Element => Cut::Threshold(shown.statistics.distribution.snap(magnitude)),
+        Granularity::Element => Cut::Threshold(shown.distribution().map_or(magnitude, |d| d.snap(magnitude))),
         _ => Cut::Threshold(magnitude),
     };
     let (cut, phase) = match event {
