@@ -17,6 +17,7 @@
 //! | [`cli`], `ui` | the two thin fronts |
 
 pub mod app;
+pub mod calibrate;
 pub mod cli;
 pub mod data;
 pub mod eval;
@@ -27,6 +28,7 @@ pub mod jobs;
 pub mod model;
 pub mod prune;
 pub mod recover;
+pub mod search;
 pub mod stats;
 pub mod structure;
 #[cfg(feature = "gui")]
