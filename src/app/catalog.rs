@@ -88,6 +88,13 @@ pub fn catalog() -> Vec<Entry> {
         ),
         entry(
             File,
+            "Open calibration data…",
+            "",
+            Command::Choose(PathPurpose::OpenCalibration),
+            "Choose a folder of training examples that criteria, sensitivity and goals look at.",
+        ),
+        entry(
+            File,
             "Open sample",
             "",
             Command::OpenSample,

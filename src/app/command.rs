@@ -3,7 +3,7 @@ use super::history::StepId;
 use super::selection::SelectMode;
 use super::settings::{CountScale, ThemeChoice};
 use crate::model::Sizes;
-use crate::prune::{Criterion, Cut, Granularity, Limits, Scoring};
+use crate::prune::{Calibration, Criterion, Cut, Granularity, Limits, Scoring};
 use crate::stats::HistogramScale;
 use std::path::PathBuf;
 
@@ -18,6 +18,8 @@ pub enum PathPurpose {
     Export,
     /// Which folder of examples to measure on: images, CIFAR, IDX.
     OpenDataFolder,
+    /// Which examples criteria, sensitivity and goals look at.
+    OpenCalibration,
     /// Which plan to load.
     OpenPlan,
     /// Where to write the plan.
@@ -110,6 +112,8 @@ pub enum Command {
     OpenModel(PathBuf),
     /// Open a data set.
     OpenData(PathBuf),
+    /// Open the examples that criteria, sensitivity and goals look at.
+    OpenCalibration(PathBuf),
     /// Open a plan and make it the current one.
     OpenPlan(PathBuf),
     /// Write the current plan.
@@ -222,6 +226,8 @@ pub enum Command {
     ToggleBlock(String),
     /// How the scores of a group's layers are combined and compared.
     SetScoring(Scoring),
+    /// Which examples criteria look at.
+    SetCalibration(Calibration),
     /// What groups keep at least.
     SetLimits(Limits),
     /// Reorder channels so that N:M patterns lose less, or count inputs in the order of the file.

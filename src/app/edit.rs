@@ -109,6 +109,9 @@ impl Session {
                     Cut::Sparsity(share) => Cut::Sparsity(share),
                     _ => Cut::None,
                 };
+                if !d.criterion.ranks(granularity) {
+                    d.criterion = Criterion::default();
+                }
             }
         });
         let Some(plan) = plan else { return };

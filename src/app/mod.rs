@@ -4,6 +4,7 @@
 //! [`Session::dispatch`] is the one place that changes it, and [`Session::poll`] takes in what
 //! background work reports.
 
+mod calibration;
 mod carry_out;
 mod catalog;
 mod command;

@@ -1,3 +1,4 @@
+use super::calibration::{Calibrated, Wanted};
 use super::command::{Command, Listing, Overlay, PathPurpose, Tab};
 use super::command_line::CommandLine;
 use super::excerpt::Excerpt;
@@ -6,7 +7,7 @@ use super::graph_picture::Drawn;
 use super::history::History;
 use super::messages::Messages;
 use super::open_data::{Gallery, OpenData};
-use super::project::Project;
+use super::project::{Project, ScoredOn};
 use super::scoreboard::Scoreboard;
 use super::selection::Selection;
 use super::settings::{LayoutSizes, Settings};
@@ -66,6 +67,9 @@ pub struct JobView {
 pub struct Session {
     pub(super) project: Option<Project>,
     pub(super) data: Option<OpenData>,
+    pub(super) calibration: Option<Calibrated>,
+    /// What the scoring job was asked for last.
+    pub(super) scoring_asked: Option<(ScoredOn, Wanted)>,
     pub(super) selection: Selection,
     pub(super) view: View,
     pub(super) settings: Settings,
@@ -100,6 +104,8 @@ impl Session {
         Ok(Self {
             project: None,
             data: None,
+            calibration: None,
+            scoring_asked: None,
             selection: Selection::default(),
             view: View::default(),
             settings,

@@ -1,3 +1,4 @@
+use super::calibration::CalibrationReport;
 use super::carry_out::{LayerTimes, Pruned, bind, bind_smaller, compare_latency, try_sizes};
 use super::graph_picture::GraphPicture;
 use super::history::{StepId, StepMetrics};
@@ -65,6 +66,8 @@ pub(super) enum Report {
         cut: Plan,
         label: String,
     },
+    /// Calibration examples, and what criteria said of them.
+    Calibration(CalibrationReport),
     /// Decisions on pieces that take a look at all weights.
     Masks(Arc<Model>, Vec<(usize, LayerPlan, LayerPreview)>),
     Picture(Asked, Arc<WeightPicture>),
@@ -87,6 +90,8 @@ pub(super) struct Slots {
     macs: Slot<Report>,
     pub(super) masks: Slot<Report>,
     checking: Slot<Report>,
+    pub(super) calibration: Slot<Report>,
+    pub(super) scoring: Slot<Report>,
     pub(super) picture: Slot<Report>,
     pub(super) graph: Slot<Report>,
     files: Slot<Report>,
@@ -107,6 +112,8 @@ impl Slots {
             macs: slot("count operations")?,
             masks: slot("rank pieces")?,
             checking: slot("try input sizes")?,
+            calibration: slot("open calibration data")?,
+            scoring: slot("score weights")?,
             picture: slot("draw weights")?,
             graph: slot("draw graph")?,
             files: slot("write files")?,
@@ -121,8 +128,8 @@ impl Slots {
 
     /// Work that the job strip shows.
     pub(super) fn visible(&self) -> impl Iterator<Item = &Slot<Report>> {
-        let files = [&self.opening, &self.data, &self.files, &self.checking];
-        files.into_iter().chain([&self.pruned, &self.dense, &self.latency, &self.sizes])
+        let files = [&self.opening, &self.data, &self.files, &self.checking, &self.calibration];
+        files.into_iter().chain([&self.scoring]).chain([&self.pruned, &self.dense, &self.latency, &self.sizes])
     }
 
     pub(super) fn receive(&self) -> Option<Report> {
@@ -161,6 +168,7 @@ impl Session {
             }
             Err(error) => job.send(Report::Failed(error.to_string())),
         });
+        self.start_opening_sample_calibration();
         self.slots.data.submit("Opening Fashion-MNIST", |job| {
             job.send(match samples::dataset() {
                 Ok(data) => Report::Data(Box::new(OpenData::new(data)), samples::data_path()),
@@ -254,6 +262,9 @@ impl Session {
         self.ticket += 1;
         self.scoreboard.outdate_plan();
         self.slots.latency.cancel();
+        if self.waits_for_scores() {
+            return self.slots.pruned.cancel();
+        }
         self.start_measuring_sizes();
         self.start_working_out_masks();
         let Some(project) = &self.project else { return };
@@ -447,6 +458,7 @@ impl Session {
                     self.save_settings();
                 }
                 self.data = Some(*data);
+                self.look_for_calibration(path.as_deref());
                 // What is stored does not depend on data.
                 self.scoreboard = super::Scoreboard {
                     unavailable: self.scoreboard.unavailable.take(),
@@ -498,6 +510,7 @@ impl Session {
                 }
             }
             Report::Ranked { model, from, cut, label } => self.take_in_ranking(&model, &from, cut, &label),
+            Report::Calibration(report) => self.take_in_calibration(report),
             Report::Masks(model, found) => {
                 if let Some(project) = self.project.as_mut().filter(|p| Arc::ptr_eq(&p.opened.model, &model)) {
                     project.take_in_masks(found);
@@ -611,7 +624,7 @@ impl Session {
 }
 
 /// Shows how far a job has come; breaks if it should stop.
-fn tell(job: &JobContext<Report>, done: u64, total: u64) -> ControlFlow<()> {
+pub(super) fn tell(job: &JobContext<Report>, done: u64, total: u64) -> ControlFlow<()> {
     job.progress(done, total);
     if job.superseded() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
@@ -628,7 +641,7 @@ fn report_failure(job: &JobContext<Report>, result: Result<Evaluation, EvalError
     }
 }
 
-fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned())
 }
 

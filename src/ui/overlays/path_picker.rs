@@ -106,6 +106,7 @@ pub fn chosen(purpose: PathPurpose, path: PathBuf) -> Command {
     match purpose {
         PathPurpose::OpenModel => Command::OpenModel(path),
         PathPurpose::OpenData | PathPurpose::OpenDataFolder => Command::OpenData(path),
+        PathPurpose::OpenCalibration => Command::OpenCalibration(path),
         PathPurpose::OpenPlan => Command::OpenPlan(path),
         PathPurpose::SavePlan => Command::SavePlan(path),
         PathPurpose::Export => Command::Export(path),
@@ -118,6 +119,7 @@ pub const fn title(purpose: PathPurpose) -> &'static str {
         PathPurpose::OpenModel => "Open model",
         PathPurpose::OpenData => "Open data",
         PathPurpose::OpenDataFolder => "Open data folder",
+        PathPurpose::OpenCalibration => "Open calibration data",
         PathPurpose::OpenPlan => "Open plan",
         PathPurpose::SavePlan => "Save plan",
         PathPurpose::Export => "Export pruned model",
@@ -159,7 +161,7 @@ fn problem(purpose: PathPurpose, state: &PickerState) -> Option<String> {
             (false, false) => "This folder does not exist.",
             _ => return None,
         }
-    } else if matches!(purpose, PathPurpose::OpenData | PathPurpose::OpenDataFolder) {
+    } else if matches!(purpose, PathPurpose::OpenData | PathPurpose::OpenDataFolder | PathPurpose::OpenCalibration) {
         if found.is_file || found.is_folder {
             return None;
         }
