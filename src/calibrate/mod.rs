@@ -1,1 +1,72 @@
 //! Criteria that look at more than magnitudes: at the graph, and at what the model does on calibration examples.
+//!
+//! [`score`] works out one criterion for some layers, [`score_plan`] all that a plan needs. Examples are streamed in
+//! batches, so that memory is bounded by the weights and one batch, whatever the number of examples; the result has
+//! the same bytes on any number of threads.
+
+mod error;
+
+pub use error::CalibrateError;
+
+use crate::data::Dataset;
+use crate::model::Layer;
+use crate::prune::{Calibration, Criterion, Plan, Scores, Subject};
+use std::ops::ControlFlow;
+
+/// Hears how much of how much is done, and breaks to cancel.
+pub type Observe<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
+
+/// Works out what `criterion` says of `layers`, which are among those of the subject, on `data` where it needs examples.
+///
+/// Norms need nothing worked out and give no scores. A layer that the criterion does not apply to gets the reason.
+///
+/// # Errors
+/// [`CalibrateError::NeedsExamples`] or [`CalibrateError::NeedsLabels`] without the data that the criterion needs,
+/// [`CalibrateError::Cancelled`] if `observe` broke, others if model and data do not fit together or the graph cannot
+/// be run.
+pub fn score(
+    _subject: &Subject<'_>,
+    criterion: Criterion,
+    _layers: &[&Layer],
+    data: Option<&Dataset>,
+    _calibration: Calibration,
+    _observe: Observe<'_>,
+) -> Result<Scores, CalibrateError> {
+    match criterion {
+        Criterion::L1 | Criterion::L2 | Criterion::Linf => Ok(Scores::default()),
+        // MERGE: replace this arm by the two calls of `activations::score` and `hessian::score`.
+        Criterion::Apoz | Criterion::MeanActivation | Criterion::Wanda | Criterion::SparseGpt => {
+            let _data = examples(criterion, data)?;
+            Err(CalibrateError::Unavailable(criterion))
+        }
+        _ => Err(CalibrateError::Unavailable(criterion)),
+    }
+}
+
+/// The data, where there is some.
+fn examples(criterion: Criterion, data: Option<&Dataset>) -> Result<&Dataset, CalibrateError> {
+    data.filter(|data| !data.is_empty()).ok_or(CalibrateError::NeedsExamples(criterion))
+}
+
+/// Works out all scores that a plan needs and the subject lacks.
+///
+/// # Errors
+/// As [`score`].
+pub fn score_plan(
+    subject: &Subject<'_>,
+    plan: &Plan,
+    data: Option<&Dataset>,
+    observe: Observe<'_>,
+) -> Result<Scores, CalibrateError> {
+    /// Parts into which the progress of one criterion is divided.
+    const PARTS: u64 = 1000;
+    let missing = subject.unscored(plan);
+    let total = PARTS * missing.len() as u64;
+    let mut scores = Scores::default();
+    for (index, (&criterion, layers)) in missing.iter().enumerate() {
+        let before = PARTS * index as u64;
+        let mut part = |done: u64, of: u64| observe(before + done.min(of) * PARTS / of.max(1), total);
+        scores.extend(score(subject, criterion, layers, data, plan.calibration, &mut part)?);
+    }
+    Ok(scores)
+}
