@@ -1,13 +1,16 @@
 //! Calibration examples, and the criteria that look at them.
 
-use super::project::ScoredOn;
-use super::session::Session;
+use super::command::{Listing, Tab};
+use super::project::{Opened, ScoredOn};
+use super::selection::Selection;
+use super::session::{Session, View};
 use super::work::{Report, name_of, tell};
 use super::{Severity, samples};
 use crate::calibrate::{self, CalibrateError};
 use crate::data::{Dataset, Feed};
 use crate::model::{Layer, Model};
 use crate::prune::{Criterion, Scores, Subject};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -109,18 +112,41 @@ impl Session {
     /// Has whatever criteria the plan on screen names work out their scores. True if what the plan does is not
     /// known before they are there.
     pub(super) fn waits_for_scores(&mut self) -> bool {
-        let Some(on) = self.scored_on() else { return false };
-        let Some(project) = &mut self.project else { return false };
+        let (wanted, waits) = self.wanted_scores();
+        let Some(wanted) = wanted else {
+            self.slots.scoring.cancel();
+            self.scoring_asked = None;
+            return false;
+        };
+        if !self.slots.scoring.is_busy() || self.scoring_asked.as_ref() != Some(&wanted) {
+            self.start_scoring(wanted);
+        }
+        waits
+    }
+
+    /// Has what the comparison of criteria lacks worked out, once.
+    pub(super) fn score_what_is_compared(&mut self) {
+        if self.view.tab == Tab::Compare
+            && let (Some(wanted), _) = self.wanted_scores()
+            && self.scoring_asked.as_ref() != Some(&wanted)
+        {
+            self.start_scoring(wanted);
+        }
+    }
+
+    /// Scores that are missing, and whether the plan on screen cannot be carried out without them.
+    fn wanted_scores(&mut self) -> (Option<(ScoredOn, Wanted)>, bool) {
+        let Some(on) = self.scored_on() else { return (None, false) };
+        let Some(project) = &mut self.project else { return (None, false) };
         if project.scored_on.is_some_and(|known| known != on) {
             project.take_in_scores(Scores::default(), on);
         }
         let opened = &project.opened;
         let plan = project.plan();
-        let missing = opened.subject().unscored(plan);
+        let mut missing = opened.subject().unscored(plan);
+        self.view.add_compared(opened, &self.selection, &mut missing);
         if missing.is_empty() {
-            self.slots.scoring.cancel();
-            self.scoring_asked = None;
-            return false;
+            return (None, false);
         }
         let cut_layer = |layer: &&&Layer| !plan.layer(&layer.name).is_dense();
         let groups = opened.structure.as_ref().map_or(&[][..], |structure| structure.groups());
@@ -131,15 +157,11 @@ impl Session {
         let waits = cut_group || missing.values().flatten().any(|layer| cut_layer(&layer));
         let wanted: Wanted =
             missing.iter().map(|(c, layers)| (*c, layers.iter().map(|l| l.name.clone()).collect())).collect();
-        self.start_scoring(on, wanted);
-        waits
+        (Some((on, wanted)), waits)
     }
 
-    fn start_scoring(&mut self, on: ScoredOn, wanted: Wanted) {
+    fn start_scoring(&mut self, (on, wanted): (ScoredOn, Wanted)) {
         let asked = Some((on, wanted.clone()));
-        if self.slots.scoring.is_busy() && self.scoring_asked == asked {
-            return;
-        }
         let Some(project) = &self.project else { return };
         let data = self.calibration.as_ref().map(|calibrated| calibrated.set.clone());
         let able = |criterion: &Criterion| data.is_some() || !criterion.is_calibrated();
@@ -162,6 +184,36 @@ impl Session {
             };
             job.send(Report::Calibration(CalibrationReport::Scored { model: Arc::clone(&opened.model), on, scores }));
         });
+    }
+}
+
+impl View {
+    /// Adds what the comparison of criteria, if it is looked at, needs of the layer or group that it shows.
+    fn add_compared<'a>(
+        &self,
+        opened: &'a Opened,
+        selection: &Selection,
+        missing: &mut BTreeMap<Criterion, Vec<&'a Layer>>,
+    ) {
+        let criterion = self.compared_with;
+        if self.tab != Tab::Compare || criterion.is_norm() {
+            return;
+        }
+        let group = self.group.filter(|_| self.listing == Listing::Groups).and_then(|g| opened.groups().get(g));
+        let of_group = |layer: &Layer| {
+            let (Some(group), Ok(structure)) = (group, &opened.structure) else { return false };
+            group.layers.iter().any(|&l| structure.layers()[l].name == layer.name)
+        };
+        for (index, layer) in opened.layers.iter().enumerate() {
+            let shown = if group.is_some() { of_group(layer) } else { selection.focus() == Some(index) };
+            let known = opened.scores.get(&layer.name, criterion).is_some();
+            if shown && !known && layer.prunability.is_prunable() {
+                let layers = missing.entry(criterion).or_default();
+                if !layers.iter().any(|l| l.name == layer.name) {
+                    layers.push(layer);
+                }
+            }
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub enum Tab {
     Distribution,
     /// Channels of the focused layer, sorted by norm.
     Channels,
+    /// Two criteria on the same pieces.
+    Compare,
     /// The weights themselves as an image.
     Weights,
     /// Layers, what joins them, and which go together.
@@ -243,6 +245,8 @@ pub enum Command {
 
     /// Show a view.
     ShowTab(Tab),
+    /// Which criterion to compare with that of the plan.
+    CompareWith(Criterion),
     /// Horizontal axis of the distribution.
     SetMagnitudeScale(HistogramScale),
     /// Vertical axis of the distribution.

@@ -64,6 +64,7 @@ impl Session {
             Command::SetSizes(sizes) => self.start_checking_sizes(sizes),
 
             Command::ShowTab(tab) => self.view.tab = tab,
+            Command::CompareWith(criterion) => self.view.compared_with = criterion,
             Command::SetMagnitudeScale(scale) => self.change_settings(|s| s.magnitude_scale = scale),
             Command::SetCountScale(scale) => self.change_settings(|s| s.count_scale = scale),
             Command::SortBy(key) => {

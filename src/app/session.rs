@@ -17,7 +17,7 @@ use crate::data::{Dataset, Feed};
 use crate::eval::sizes_of;
 use crate::jobs::{Progress, Wake};
 use crate::model::Sizes;
-use crate::prune::Plan;
+use crate::prune::{Criterion, Plan};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ pub struct View {
     pub group: Option<usize>,
     /// View of the middle column.
     pub tab: Tab,
+    /// Criterion that that of the plan is compared with.
+    pub compared_with: Criterion,
     /// Text of the layer filter.
     pub filter: String,
     /// Order of the layer table.
@@ -271,6 +273,7 @@ impl Session {
         }
         self.draw_weights();
         self.draw_graph();
+        self.score_what_is_compared();
     }
 
     /// Waits until nothing runs and takes in the results. For tests and scripted use.

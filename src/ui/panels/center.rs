@@ -7,9 +7,10 @@ use egui::{
     Align, Align2, FontFamily, FontId, Layout, Rect, RichText, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
 };
 
-const TABS: [(Tab, &str, &str); 6] = [
+const TABS: [(Tab, &str, &str); 7] = [
     (Tab::Distribution, "Distribution", "Histogram of the focused layer, with its cut."),
     (Tab::Channels, "Channels", "Channels of the focused layer, sorted by norm."),
+    (Tab::Compare, "Criteria", "Two criteria on the same pieces: where they agree and where they do not."),
     (Tab::Weights, "Weights", "The weights of the focused layer as an image, with what the cut removes."),
     (Tab::Graph, "Graph", "Layers and what joins them, coloured by how sparse they are, and which go together."),
     (Tab::Data, "Data", "Examples of the open data, as the model gets them."),
@@ -27,6 +28,7 @@ pub fn center(ui: &mut Ui, scene: &mut Scene<'_>) {
     match scene.session.view().tab {
         Tab::Distribution => views::distribution(&mut content, scene),
         Tab::Channels => views::channels(&mut content, scene),
+        Tab::Compare => views::compare(&mut content, scene),
         Tab::Weights => views::weights(&mut content, scene),
         Tab::Graph => views::graph(&mut content, scene),
         Tab::Data => views::examples(&mut content, scene),

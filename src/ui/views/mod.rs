@@ -2,6 +2,7 @@
 
 mod axis;
 mod channels;
+mod compare;
 mod distribution;
 mod examples;
 mod graph;
@@ -13,6 +14,7 @@ mod thumbnails;
 mod weights;
 
 pub use channels::channels;
+pub use compare::compare;
 pub use distribution::distribution;
 pub use examples::examples;
 pub use graph::graph;
