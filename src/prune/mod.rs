@@ -5,6 +5,7 @@
 //! the same for layers alone. What was
 //! asked for is what is removed, to the piece: ties are broken by index, existing zeros go first.
 
+mod allocate;
 mod apply;
 mod bits;
 mod blocks;
@@ -28,6 +29,7 @@ mod select;
 mod subject;
 mod unit_score;
 
+pub use allocate::{Allocation, AllocationRequest, Allotted, LossCurve, Share, Targets, UnknownAllocation, allocate};
 pub use apply::apply;
 pub use bits::BitMask;
 pub use blocks::{block_scores, cut_blocks};
