@@ -1,9 +1,11 @@
 use super::filter::SortKey;
 use super::history::StepId;
+use super::proposals::Amount;
+use super::sensitivity::Scan;
 use super::selection::SelectMode;
 use super::settings::{CountScale, ThemeChoice};
 use crate::model::Sizes;
-use crate::prune::{Calibration, Criterion, Cut, Granularity, Limits, Scoring};
+use crate::prune::{Allocation, Calibration, Criterion, Cut, Granularity, Limits, Scoring};
 use crate::stats::HistogramScale;
 use std::path::PathBuf;
 
@@ -20,6 +22,8 @@ pub enum PathPurpose {
     OpenDataFolder,
     /// Which examples criteria, sensitivity and goals look at.
     OpenCalibration,
+    /// Where to write what a sensitivity scan measured.
+    SaveSensitivity,
     /// Which plan to load.
     OpenPlan,
     /// Where to write the plan.
@@ -40,6 +44,10 @@ pub enum Tab {
     Weights,
     /// Layers, what joins them, and which go together.
     Graph,
+    /// Ways to share an amount out over layers or groups.
+    Allocate,
+    /// How much each layer or group can lose by itself.
+    Sensitivity,
     /// Examples of the open data as the model gets them.
     Data,
     /// What the opened file is.
@@ -228,6 +236,18 @@ pub enum Command {
     ToggleBlock(String),
     /// How the scores of a group's layers are combined and compared.
     SetScoring(Scoring),
+    /// How sensitivity is measured and shown.
+    SetScan(Scan),
+    /// Cut each layer or group by itself, and measure.
+    StartScan,
+    /// Stop the scan; what was measured stays.
+    StopScan,
+    /// Write what the scan measured: CSV, SVG or PNG by the name.
+    SaveSensitivity(PathBuf),
+    /// How much is to be shared out.
+    SetAmount(Amount),
+    /// Share it out, as it was shown.
+    Allocate(Allocation),
     /// Which examples criteria look at.
     SetCalibration(Calibration),
     /// What groups keep at least.

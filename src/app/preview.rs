@@ -44,6 +44,11 @@ impl LayerPreview {
     pub const fn removed(&self) -> usize {
         self.pieces - self.kept
     }
+
+    /// Whether nothing would be left of the layer, so that the network could say nothing.
+    pub const fn is_emptied(&self) -> bool {
+        self.weights > 0 && (self.kept == 0 || self.gone + self.zeros == self.weights)
+    }
 }
 
 /// What the plan on screen does to every layer; only layers whose decision changed are worked out again.

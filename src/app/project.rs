@@ -308,6 +308,25 @@ impl Project {
         self.refresh();
     }
 
+    /// Layers of which the plan on screen leaves nothing.
+    pub fn emptied(&self) -> Vec<usize> {
+        let previews = self.preview.layers().enumerate();
+        previews.filter(|(_, layer)| layer.is_emptied() && !layer.waiting).map(|(index, _)| index).collect()
+    }
+
+    /// As [`Project::emptied`], of the plan that was committed last, whatever is dragged now.
+    pub(super) fn emptied_when_settled(&mut self) -> Vec<usize> {
+        match self.draft.take() {
+            Some(draft) => {
+                self.refresh();
+                let emptied = self.emptied();
+                self.drag(draft);
+                emptied
+            }
+            None => self.emptied(),
+        }
+    }
+
     /// Shows `plan` without committing it.
     pub(super) fn drag(&mut self, plan: Plan) {
         self.draft = Some(plan);

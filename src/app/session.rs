@@ -8,8 +8,10 @@ use super::history::History;
 use super::messages::Messages;
 use super::open_data::{Gallery, OpenData};
 use super::project::{Project, ScoredOn};
+use super::proposals::{Amount, Asked as Proposed, Proposals};
 use super::scoreboard::Scoreboard;
 use super::selection::Selection;
+use super::sensitivity::Scan;
 use super::settings::{LayoutSizes, Settings};
 use super::weight_picture::{Asked, WeightPicture};
 use super::work::{Report, Slots};
@@ -18,6 +20,7 @@ use crate::eval::sizes_of;
 use crate::jobs::{Progress, Wake};
 use crate::model::Sizes;
 use crate::prune::{Criterion, Plan};
+use crate::search::Sensitivity;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,6 +35,10 @@ pub struct View {
     pub tab: Tab,
     /// Criterion that that of the plan is compared with.
     pub compared_with: Criterion,
+    /// What is to be shared out.
+    pub amount: Amount,
+    /// How sensitivity is measured and shown.
+    pub scan: Scan,
     /// Text of the layer filter.
     pub filter: String,
     /// Order of the layer table.
@@ -86,6 +93,11 @@ pub struct Session {
     /// The weights as they were last drawn, and what is wanted on screen.
     pub(super) picture: Option<(Asked, Arc<WeightPicture>)>,
     pub(super) picture_asked: Option<Asked>,
+    /// Ways to share an amount out, and what they were asked for last.
+    pub(super) proposals: Option<Arc<Proposals>>,
+    pub(super) proposals_asked: Option<Proposed>,
+    /// How much layers and groups can lose by themselves.
+    pub(super) sensitivity: Option<Arc<Sensitivity>>,
     /// The graph as it is drawn; of a model that was opened before until it is looked at.
     pub(super) graph: Option<Drawn>,
     /// The model that was opened leaves sizes open, and nobody has been asked yet.
@@ -120,6 +132,9 @@ impl Session {
             plan_file: None,
             picture: None,
             picture_asked: None,
+            proposals: None,
+            proposals_asked: None,
+            sensitivity: None,
             graph: None,
             sizes_due: false,
             round: 0,
@@ -205,7 +220,14 @@ impl Session {
         let proposed = project.opened.proposed_sizes();
         let chosen =
             project.sizes.iter().flat_map(Sizes::iter).filter(|(name, size)| proposed.get(name) != Some(*size));
-        Some(line.with_sizes(chosen))
+        let line = line.with_sizes(chosen);
+        let plan = project.plan();
+        let calibrated = plan.layers.values().any(|l| !l.is_dense() && l.criterion.is_calibrated())
+            || plan.groups.values().any(|g| !g.is_dense() && g.criterion.is_calibrated());
+        Some(match self.calibration().filter(|_| calibrated) {
+            Some(data) => line.with_calibration(data.path(), &self.here),
+            None => line,
+        })
     }
 
     /// Sizes of the inputs where the file leaves them open: those of the data, else those that were chosen.
@@ -274,6 +296,12 @@ impl Session {
         self.draw_weights();
         self.draw_graph();
         self.score_what_is_compared();
+        self.propose();
+    }
+
+    /// How much layers and groups can lose by themselves, as far as it was measured.
+    pub fn sensitivity(&self) -> Option<&Sensitivity> {
+        self.sensitivity.as_deref()
     }
 
     /// Waits until nothing runs and takes in the results. For tests and scripted use.
@@ -324,6 +352,7 @@ impl Session {
         self.plan_file = None;
         (self.picture, self.picture_asked) = (None, None);
         self.graph = None;
+        (self.proposals, self.proposals_asked, self.sensitivity) = (None, None, None);
         self.arrange_rows();
     }
 

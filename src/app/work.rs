@@ -6,6 +6,7 @@ use super::messages::{Offer, Severity};
 use super::open_data::OpenData;
 use super::preview::{LayerPreview, look_at};
 use super::project::{Opened, Project};
+use super::proposals::Proposals;
 use super::scoreboard::Fidelity;
 use super::session::Session;
 use super::snapshot::Snapshot;
@@ -19,6 +20,7 @@ use crate::export::{self, ExportReport};
 use crate::jobs::{JobContext, Slot, Wake};
 use crate::model::{Model, Sizes as InputSizes, layer_macs, model_macs};
 use crate::prune::{self, LayerPlan, Plan};
+use crate::search::Sensitivity;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +72,8 @@ pub(super) enum Report {
     Calibration(CalibrationReport),
     /// Decisions on pieces that take a look at all weights.
     Masks(Arc<Model>, Vec<(usize, LayerPlan, LayerPreview)>),
+    Proposals(Arc<Model>, Arc<Proposals>),
+    Sensitivity(Arc<Model>, Box<Sensitivity>),
     Picture(Asked, Arc<WeightPicture>),
     Graph(Arc<Model>, Arc<GraphPicture>),
     Exported(Box<ExportReport>),
@@ -94,6 +98,8 @@ pub(super) struct Slots {
     pub(super) scoring: Slot<Report>,
     pub(super) picture: Slot<Report>,
     pub(super) graph: Slot<Report>,
+    pub(super) proposals: Slot<Report>,
+    pub(super) sensitivity: Slot<Report>,
     files: Slot<Report>,
     session: Slot<Report>,
     pub(super) settings: Slot<Report>,
@@ -116,6 +122,8 @@ impl Slots {
             scoring: slot("score weights")?,
             picture: slot("draw weights")?,
             graph: slot("draw graph")?,
+            proposals: slot("share out")?,
+            sensitivity: slot("measure sensitivity")?,
             files: slot("write files")?,
             session: slot("save session")?,
             settings: slot("save settings")?,
@@ -123,13 +131,14 @@ impl Slots {
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Slot<Report>> {
-        self.visible().chain([&self.macs, &self.masks, &self.picture, &self.graph, &self.session, &self.settings])
+        let hidden = [&self.macs, &self.masks, &self.picture, &self.graph, &self.proposals];
+        self.visible().chain(hidden).chain([&self.session, &self.settings])
     }
 
     /// Work that the job strip shows.
     pub(super) fn visible(&self) -> impl Iterator<Item = &Slot<Report>> {
         let files = [&self.opening, &self.data, &self.files, &self.checking, &self.calibration];
-        files.into_iter().chain([&self.scoring]).chain([&self.pruned, &self.dense, &self.latency, &self.sizes])
+        files.into_iter().chain([&self.scoring, &self.sensitivity]).chain([&self.pruned, &self.dense, &self.latency, &self.sizes])
     }
 
     pub(super) fn receive(&self) -> Option<Report> {
@@ -517,6 +526,8 @@ impl Session {
                     self.arrange_rows();
                 }
             }
+            Report::Sensitivity(model, measured) => self.take_in_sensitivity(&model, *measured),
+            Report::Proposals(model, proposals) => self.take_in_proposals(&model, proposals),
             Report::Picture(asked, picture) => self.take_in_picture(&asked, picture),
             Report::Graph(model, picture) => self.take_in_graph(&model, picture),
             Report::Exported(report) => {

@@ -41,6 +41,10 @@ pub fn inspector(ui: &mut Ui, scene: &mut Scene<'_>) {
         if let Some(problem) = &project.preview().layer(index).problem {
             ui.label(RichText::new(problem).color(scene.t.caution));
         }
+        if project.preview().layer(index).is_emptied() {
+            let text = format!("Nothing of {} would be left: the network could not tell examples apart.", layer.name);
+            ui.label(RichText::new(text).color(scene.t.caution));
+        }
         if project.preview().layer(index).by_groups {
             let text = "Groups or residual blocks take weights of this layer, too. The share in the list has both.";
             ui.label(RichText::new(text).font(theme::caption()).color(scene.t.caution));

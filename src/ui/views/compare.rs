@@ -171,7 +171,7 @@ fn scatter(ui: &mut Ui, compared: &Compared, found: &CriteriaComparison, scene: 
         let [first, second] = found.ranks[i].map(goes);
         counts[usize::from(first) * 2 + usize::from(second)] += 1;
         let ink = match (first, second) {
-            (true, true) => t.pruned,
+            (true, true) => t.cut,
             (false, false) => t.kept,
             _ => t.caution,
         };
@@ -192,7 +192,7 @@ fn scatter(ui: &mut Ui, compared: &Compared, found: &CriteriaComparison, scene: 
     let share = |count: usize| figures::percent(count as f64 / found.scores.len().max(1) as f64, 0);
     if compared.share > 0.0 {
         for (ink, text) in [
-            (t.pruned, format!("both remove {}", share(counts[3]))),
+            (t.cut, format!("both remove {}", share(counts[3]))),
             (t.caution, format!("one alone {}", share(counts[1] + counts[2]))),
             (t.kept, format!("both keep {}", share(counts[0]))),
         ] {

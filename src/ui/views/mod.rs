@@ -1,5 +1,6 @@
 //! What the middle of the window can show of the focused layer.
 
+mod allocate;
 mod axis;
 mod channels;
 mod compare;
@@ -10,9 +11,11 @@ mod group_channels;
 mod model_card;
 mod numbers;
 mod ranked;
+mod sensitivity;
 mod thumbnails;
 mod weights;
 
+pub use allocate::allocate;
 pub use channels::channels;
 pub use compare::compare;
 pub use distribution::distribution;
@@ -20,4 +23,5 @@ pub use examples::examples;
 pub use graph::graph;
 pub use group_channels::group_channels;
 pub use model_card::model_card;
+pub use sensitivity::sensitivity;
 pub use weights::weights;

@@ -105,6 +105,9 @@ impl Shown<'_> {
         let Some(line) = self.preview.line else {
             return ("Drag to cut".to_owned(), "nothing removed yet".to_owned());
         };
+        if self.preview.is_emptied() {
+            return (format!("{symbol} < {}", figures::magnitude(line)), "nothing would be left".to_owned());
+        }
         let removed = figures::count(self.preview.removed() as u64);
         let of = figures::count(self.preview.pieces as u64);
         (
