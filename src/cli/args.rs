@@ -179,9 +179,9 @@ pub struct PruneArgs {
     /// What is removed for good, and what is not.
     #[command(flatten)]
     pub structure: StructureArgs,
-    /// Options that later versions will take.
+    /// Which examples criteria look at.
     #[command(flatten)]
-    pub later: LaterArgs,
+    pub calibration: CalibrationArgs,
 }
 
 /// Options of `prune` on removing channels for good.
@@ -225,24 +225,23 @@ pub struct StructureArgs {
     pub no_latency: bool,
 }
 
-/// Options of `prune` that are known but not available yet. They are not shown in the help.
-#[derive(Debug, Args)]
-pub struct LaterArgs {
-    #[arg(long, hide = true, value_name = "DATA")]
-    calibration: Option<PathBuf>,
-}
-
-impl LaterArgs {
-    /// The first option given that is not available yet.
-    pub(super) fn first(&self) -> Option<&'static str> {
-        self.calibration.is_some().then_some("--calibration")
-    }
+/// Which examples criteria look at.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Criteria that look at examples")]
+pub struct CalibrationArgs {
+    /// Examples that criteria look at; without it the calibration part, or else the training part, of the folder
+    /// given with --data.
+    #[arg(long, value_name = "DATA")]
+    pub calibration: Option<PathBuf>,
+    /// Look at this many of them, the classes in equal shares; 512 without it.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub calibration_examples: Option<usize>,
 }
 
 /// Arguments of `train`.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// mlp-300-100, lenet-5 or resnet-8.
+    /// mlp-300-100, mlp-512, lenet-5 or resnet-8.
     #[arg(value_name = "ARCH", value_parser = architecture)]
     pub architecture: Architecture,
     /// Folder with training examples, and test examples to measure the result on.

@@ -6,6 +6,7 @@
 
 mod args;
 mod bench;
+mod calibration;
 mod console;
 mod demo;
 mod eval;

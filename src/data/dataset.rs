@@ -92,6 +92,18 @@ impl Dataset {
         Self::open_with(path, split, None)
     }
 
+    /// Opens the calibration part of a folder, or its training part if it has none; a file as it is.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn open_calibration(path: &Path) -> Result<Self, DataError> {
+        let found = Self::open(path, Split::Calibration);
+        if found.is_err() && path.is_dir() {
+            return Self::open(path, Split::Train).or(found);
+        }
+        found
+    }
+
     /// As [`Dataset::open`], with the `dataset.toml` at `toml` in place of the one beside the data.
     ///
     /// # Errors

@@ -29,7 +29,10 @@ mod select;
 mod subject;
 mod unit_score;
 
-pub use allocate::{Allocation, AllocationRequest, Allotted, LossCurve, Share, Targets, UnknownAllocation, allocate};
+pub use allocate::{
+    Allocation, AllocationRequest, Allotted, Collapse, LossCurve, Share, Targets, UnknownAllocation, allocate,
+    collapse_threshold, emptied,
+};
 pub use apply::apply;
 pub use bits::BitMask;
 pub use blocks::{block_scores, cut_blocks};

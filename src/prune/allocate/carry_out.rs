@@ -1,13 +1,13 @@
-use super::request::{Chosen, Pieces};
+use super::request::{Candidates, Chosen};
 use super::{AllocationRequest, Allotted, Share};
-use crate::prune::{Cut, GroupPlan, LayerPlan, Plan, PruneError, Subject, resolve_group, resolve_with};
+use crate::prune::{Cut, GroupPlan, LayerMask, LayerPlan, Plan, PruneError, Subject, resolve_group, resolve_with};
 
 /// Puts one cut for each target into a plan, and counts what goes.
 pub(super) fn carry_out(
     subject: &Subject<'_>,
     base: &Plan,
     request: &AllocationRequest,
-    chosen: &Pieces<'_>,
+    chosen: &Candidates<'_>,
     cuts: &[Cut],
 ) -> Result<Allotted, PruneError> {
     let mut plan = base.clone();
@@ -35,7 +35,7 @@ pub(super) fn carry_out(
 fn removed_of_layers(
     subject: &Subject<'_>,
     plan: &Plan,
-    chosen: &Pieces<'_>,
+    chosen: &Candidates<'_>,
     cuts: &[Cut],
 ) -> Result<Vec<usize>, PruneError> {
     let counted = |(cut, &pieces): (&Cut, &usize)| match cut {
@@ -49,7 +49,7 @@ fn removed_of_layers(
     let mut own = Plan::dense();
     chosen.names.iter().for_each(|name| own.set(name, plan.layer(name)));
     let mask = resolve_with(subject, &own)?;
-    Ok(chosen.names.iter().map(|name| mask.layer(name).map_or(0, |layer| layer.removed())).collect())
+    Ok(chosen.names.iter().map(|name| mask.layer(name).map_or(0, LayerMask::removed)).collect())
 }
 
 /// What limits, exceptions by hand, and units that need one another leave of a cut.

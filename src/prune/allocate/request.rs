@@ -57,7 +57,7 @@ pub struct AllocationRequest {
 pub struct Share {
     /// Name of the layer or group.
     pub target: String,
-    /// Pieces that it has.
+    /// Candidates that it has.
     pub pieces: usize,
     /// Of them, those that go.
     pub removed: usize,
@@ -80,7 +80,7 @@ pub struct Allotted {
 }
 
 impl Allotted {
-    /// Pieces that go, over all targets.
+    /// Candidates that go, over all targets.
     pub fn removed(&self) -> usize {
         self.shares.iter().map(|share| share.removed).sum()
     }
@@ -96,14 +96,14 @@ pub(super) enum Chosen<'a> {
 
 /// Targets that may be changed, in graph order.
 #[derive(Clone, Debug)]
-pub(super) struct Pieces<'a> {
+pub(super) struct Candidates<'a> {
     pub chosen: Chosen<'a>,
     pub names: Vec<&'a str>,
     /// By target.
     pub pieces: Vec<usize>,
 }
 
-impl<'a> Pieces<'a> {
+impl<'a> Candidates<'a> {
     pub fn of(subject: &Subject<'a>, base: &Plan, request: &AllocationRequest) -> Result<Self, PruneError> {
         let wanted = |name: &str| request.targets.names().iter().any(|n| n == name);
         match &request.targets {
@@ -142,8 +142,35 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.pieces.len()
+    }
+
+    /// Those at some places.
+    pub fn only(&self, places: &[usize]) -> Self {
+        Self {
+            chosen: match &self.chosen {
+                Chosen::Layers(layers) => Chosen::Layers(places.iter().map(|&at| layers[at]).collect()),
+                Chosen::Groups(groups) => Chosen::Groups(places.iter().map(|&at| groups[at]).collect()),
+            },
+            names: places.iter().map(|&at| self.names[at]).collect(),
+            pieces: places.iter().map(|&at| self.pieces[at]).collect(),
+        }
+    }
+
+    /// By target, the layers whose weights it takes away.
+    pub fn layers(&self, subject: &Subject<'a>) -> Result<Vec<Vec<&'a Layer>>, PruneError> {
+        Ok(match &self.chosen {
+            Chosen::Layers(layers) => layers.iter().map(|&layer| vec![layer]).collect(),
+            Chosen::Groups(groups) => {
+                let structure = subject.known_structure()?;
+                let of = |&group: &usize| {
+                    let layers = structure.groups()[group].layers.iter();
+                    layers.map(|&layer| &structure.layers()[layer]).collect()
+                };
+                groups.iter().map(of).collect()
+            }
+        })
     }
 
     pub fn total(&self) -> usize {

@@ -12,7 +12,9 @@ pub(super) fn fill(total: f64, demands: &[f64], caps: &[usize]) -> Vec<f64> {
             let of = |i: usize| if full[i] { caps[i] as f64 } else { level * demands[i] };
             return (0..caps.len()).map(of).collect();
         }
-        over.into_iter().for_each(|i| full[i] = true);
+        for i in over {
+            full[i] = true;
+        }
     }
 }
 
