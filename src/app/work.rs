@@ -138,7 +138,12 @@ impl Slots {
     /// Work that the job strip shows.
     pub(super) fn visible(&self) -> impl Iterator<Item = &Slot<Report>> {
         let files = [&self.opening, &self.data, &self.files, &self.checking, &self.calibration];
-        files.into_iter().chain([&self.scoring, &self.sensitivity]).chain([&self.pruned, &self.dense, &self.latency, &self.sizes])
+        files.into_iter().chain([&self.scoring, &self.sensitivity]).chain([
+            &self.pruned,
+            &self.dense,
+            &self.latency,
+            &self.sizes,
+        ])
     }
 
     pub(super) fn receive(&self) -> Option<Report> {

@@ -45,7 +45,7 @@ impl Bench {
     }
 
     fn targets(&self, groups: bool) -> Vec<Target> {
-        targets_of(&self.subject(), &self.settings, groups, &[] as &[&str], &[]).unwrap()
+        targets_of(&self.subject(), &self.settings, groups, &[] as &[&str], &[] as &[&str]).unwrap()
     }
 
     fn request<'a>(&'a self, targets: &'a [Target], options: &'a ScanOptions) -> ScanRequest<'a> {
