@@ -1,10 +1,20 @@
 //! How much layers and groups can lose by themselves, measured in the background.
 
 use super::command::Listing;
+use super::figures;
+use super::project::Opened;
 use super::session::Session;
+use super::work::{Report, name_of, tell};
+use crate::calibrate::{self, CalibrateError};
+use crate::data::Dataset;
+use crate::exec::Bound;
+use crate::formats::write_atomically;
+use crate::jobs::JobContext;
 use crate::model::Model;
-use crate::search::Sensitivity;
-use std::path::PathBuf;
+use crate::prune::{Criterion, Granularity, Plan, Subject};
+use crate::search::sensitivity::{ScanOptions, ScanRequest, scan, targets_of};
+use crate::search::{Curve, Measured, SearchError, Sensitivity};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What of a scan is drawn.
@@ -34,6 +44,96 @@ impl Default for Scan {
     fn default() -> Self {
         Self { examples: 1024, max_drop: 20.0, picture: SensitivityPicture::default(), by_loss: false }
     }
+}
+
+/// What a scan is to do.
+struct Asked {
+    groups: bool,
+    decision: (Granularity, Criterion),
+    scan: Scan,
+    cache: Option<PathBuf>,
+    fingerprint: u64,
+}
+
+impl Asked {
+    fn scan(
+        &self,
+        opened: &Opened,
+        plan: &Plan,
+        (dense, data): (&Bound, &Dataset),
+        job: &JobContext<Report>,
+    ) -> Result<(), SearchError> {
+        const EVERYTHING: &[&str] = &[];
+        let subject = opened.subject();
+        let (granularity, criterion) = self.decision;
+        let targets = targets_of(&subject, plan, self.groups, EVERYTHING, EVERYTHING)?;
+        let mut named = Plan { calibration: plan.calibration, ..Plan::dense() };
+        for target in &targets {
+            let one = target.plan(plan, granularity, criterion, 0.5);
+            named.layers.extend(one.layers);
+            named.groups.extend(one.groups);
+        }
+        let mut scores = (*opened.scores).clone();
+        match calibrate::score_plan(&subject, &named, Some(data), &mut |done, total| tell(job, done, total)) {
+            Ok(found) => scores.extend(found),
+            Err(CalibrateError::Cancelled) => return Err(SearchError::Cancelled),
+            Err(error) => {
+                job.send(Report::Failed(error.to_string()));
+                return Ok(());
+            }
+        }
+        let options = ScanOptions {
+            granularity,
+            criterion,
+            max_drop: Some(self.scan.max_drop / 100.0),
+            limit: Some(self.scan.examples),
+            ..ScanOptions::default()
+        };
+        let request = ScanRequest {
+            subject: Subject { scores: &scores, ..subject },
+            dense,
+            data,
+            settings: plan,
+            targets: &targets,
+            options: &options,
+            cache: self.cache.as_deref(),
+            calibrated_on: Some(self.fingerprint),
+        };
+        let mut so_far = Sensitivity { granularity, criterion, dense: Measured::default(), curves: Vec::new() };
+        let report = |measured: &Sensitivity| {
+            job.send(Report::Sensitivity(Arc::clone(&opened.model), Box::new(measured.clone())));
+        };
+        let mut found = |dense: &Measured, curve: &Curve| {
+            so_far.dense = *dense;
+            match so_far.curves.last_mut().filter(|last| last.target == curve.target) {
+                Some(last) => last.clone_from(curve),
+                None => so_far.curves.push(curve.clone()),
+            }
+            report(&so_far);
+        };
+        let done = scan(&request, &mut |done, total| tell(job, done, total), &mut found)?;
+        report(&done.sensitivity);
+        if let Some(first) = done.skipped.first() {
+            let more = done.skipped.len();
+            job.send(Report::Said(format!("{} could not be ranked, the first because: {}", figures::counted(more, "target", "targets"), first.reason)));
+        }
+        Ok(())
+    }
+}
+
+/// Writes figures or the picture, as the name says.
+fn save(measured: &Sensitivity, picture: SensitivityPicture, path: &Path) -> std::io::Result<()> {
+    let drawn = || match picture {
+        SensitivityPicture::Curves => measured.curves_picture(),
+        SensitivityPicture::HeatMap => measured.heat_map(),
+    };
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    let bytes = match extension.as_deref() {
+        Some("svg") => drawn().to_svg().into_bytes(),
+        Some("png") => drawn().to_png().map_err(std::io::Error::other)?,
+        _ => measured.to_csv().into_bytes(),
+    };
+    write_atomically(path, |file| file.write_all(&bytes)).map(|_| ())
 }
 
 impl Session {
@@ -66,12 +166,49 @@ impl Session {
     }
 
     pub(super) fn start_scan(&mut self) {
-        todo!()
+        let (Some(project), Some(calibrated)) = (&self.project, &self.calibration) else { return };
+        let Ok(engine) = &project.opened.engine else { return };
+        if self.why_no_scan().is_some() {
+            return;
+        }
+        let (opened, plan) = (project.opened.clone(), project.plan().clone());
+        let (engine, data) = (Arc::clone(engine), calibrated.set.clone());
+        let asked = Asked {
+            groups: self.view.listing == Listing::Groups,
+            decision: self.focused_decision(),
+            scan: self.view.scan.clone(),
+            cache: self.storage.as_ref().map(|storage| storage.join("sensitivity")),
+            fingerprint: calibrated.fingerprint,
+        };
+        self.sensitivity = None;
+        self.slots.sensitivity.submit("Measuring sensitivity", move |job| {
+            match asked.scan(&opened, &plan, (&engine.dense, &data), job) {
+                Ok(()) | Err(SearchError::Cancelled) => {}
+                Err(error) => job.send(Report::Failed(error.to_string())),
+            }
+        });
+    }
+
+    /// Granularity and criterion of what is looked at.
+    fn focused_decision(&self) -> (Granularity, Criterion) {
+        let Some(project) = &self.project else { return Default::default() };
+        if self.view.listing == Listing::Groups {
+            let group = self.view.group.and_then(|index| project.opened.groups().get(index));
+            let criterion = group.map(|group| project.plan().group(&group.name).criterion);
+            return (Granularity::Channel, criterion.unwrap_or_default());
+        }
+        let layer = self.selection.focus().map(|index| project.plan().layer(&project.layers()[index].name));
+        layer.map(|decision| (decision.granularity, decision.criterion)).unwrap_or_default()
     }
 
     pub(super) fn start_saving_sensitivity(&self, path: PathBuf) {
-        drop(path);
-        todo!()
+        let (Some(measured), picture) = (self.sensitivity.clone(), self.view.scan.picture) else { return };
+        self.slots.files.submit(format!("Saving {}", name_of(&path)), move |job| {
+            job.send(match save(&measured, picture, &path) {
+                Ok(()) => Report::Said(format!("Sensitivity saved: {}", path.display())),
+                Err(error) => Report::Failed(format!("The file was not written: {error}: {}", path.display())),
+            });
+        });
     }
 
     pub(super) fn take_in_sensitivity(&mut self, model: &Arc<Model>, measured: Sensitivity) {

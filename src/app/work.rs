@@ -79,6 +79,8 @@ pub(super) enum Report {
     Exported(Box<ExportReport>),
     Plan(Plan, PathBuf),
     PlanSaved(PathBuf, Plan),
+    /// Something finished.
+    Said(String),
     Failed(String),
 }
 
@@ -100,7 +102,7 @@ pub(super) struct Slots {
     pub(super) graph: Slot<Report>,
     pub(super) proposals: Slot<Report>,
     pub(super) sensitivity: Slot<Report>,
-    files: Slot<Report>,
+    pub(super) files: Slot<Report>,
     session: Slot<Report>,
     pub(super) settings: Slot<Report>,
 }
@@ -557,6 +559,7 @@ impl Session {
                 self.messages.say(Severity::Info, format!("Plan saved: {}", path.display()));
                 self.plan_file = Some((path, plan));
             }
+            Report::Said(text) => self.messages.say(Severity::Info, text),
             Report::Failed(text) => self.messages.say(Severity::Error, text),
         }
     }

@@ -114,7 +114,7 @@ fn run(request: &ScanRequest<'_>, args: &SensitivityArgs, console: &Console) -> 
         bar.set_position(done);
         interrupt::check()
     };
-    let outcome = scan(request, &mut observe, &mut |target, _| bar.set_message(target.name().to_owned()));
+    let outcome = scan(request, &mut observe, &mut |_, curve| bar.set_message(curve.target.name().to_owned()));
     bar.finish_and_clear();
     match outcome {
         Err(SearchError::Cancelled) if args.cache.is_some() => {

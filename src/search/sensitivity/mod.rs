@@ -9,5 +9,5 @@ mod table;
 mod tests;
 
 pub use request::{ScanOptions, ScanRequest, targets_of};
-pub use scan::{Scan, Skipped, scan};
+pub use scan::{Found, Scan, Skipped, scan};
 pub use table::Row;

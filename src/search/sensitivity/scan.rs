@@ -28,13 +28,16 @@ pub struct Skipped {
     pub reason: String,
 }
 
+/// Hears what the dense model gives, and a curve with one more point.
+pub type Found<'a> = &'a mut dyn FnMut(&Measured, &Curve);
+
 /// Measures how accuracy and loss fall as each target loses more of its pieces, all others dense.
 ///
 /// Targets are taken in the order in which they compute, and the steps before a target are run once for all of its
 /// points. Every point is what an evaluation of the masked model gives, to the bit. Of ratios that ask for the same
 /// number of pieces one is measured, and nothing that the cache holds.
 ///
-/// `observe` hears how many examples of how many have been seen, `found` every point as soon as it is known.
+/// `observe` hears how many examples of how many have been seen, `found` every curve as it grows by a point.
 ///
 /// # Errors
 /// [`SearchError::Cancelled`] if `observe` broke: what was measured until then is in the cache. Others if model, data
@@ -42,7 +45,7 @@ pub struct Skipped {
 pub fn scan(
     request: &ScanRequest<'_>,
     observe: Observe<'_>,
-    found: &mut dyn FnMut(&Target, &Point),
+    found: Found<'_>,
 ) -> Result<Scan, SearchError> {
     let ScanRequest { subject, dense, data, options, .. } = *request;
     let ladder = options.ladder()?;
@@ -150,7 +153,7 @@ impl Scanner<'_, '_> {
         &mut self,
         order: &[Placed<'_>],
         ladder: &[f64],
-        found: &mut dyn FnMut(&Target, &Point),
+        found: Found<'_>,
     ) -> Result<(Measured, Vec<Curve>), SearchError> {
         let dense = match self.cache.dense() {
             Some(known) => known,
@@ -172,7 +175,7 @@ impl Scanner<'_, '_> {
         (step, target): Placed<'_>,
         dense: Measured,
         ladder: &[f64],
-        found: &mut dyn FnMut(&Target, &Point),
+        found: Found<'_>,
     ) -> Result<Curve, SearchError> {
         let mut curve =
             Curve { target: target.clone(), pieces: 0, weights: weights(self.request, target), points: Vec::new() };
@@ -190,8 +193,8 @@ impl Scanner<'_, '_> {
             };
             self.progress.done += self.replay.examples() as u64;
             let point = Point { ratio, removed, measured };
-            found(target, &point);
             curve.points.push(point);
+            found(&dense, &curve);
             if self.request.options.max_drop.is_some_and(|most| dense.lost(&measured) >= most) {
                 break;
             }

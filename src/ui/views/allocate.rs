@@ -10,8 +10,8 @@ use egui::{
 
 const HEADER: f32 = 64.0;
 const ROW: f32 = 26.0;
-const NAMES: f32 = 104.0;
-const GAP: f32 = 8.0;
+const NAMES: f32 = 84.0;
+const GAP: f32 = 6.0;
 
 /// What each way to share an amount out would take from every layer or group, side by side.
 pub fn allocate(ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -54,7 +54,9 @@ fn amount(ui: &mut Ui, scene: &mut Scene<'_>) {
         }
         let mut share = next.share;
         ui.spacing_mut().slider_width = 130.0;
-        let slider = ui.add(Slider::new(&mut share, 0.0..=1.0).show_value(false));
+        ui.visuals_mut().widgets.inactive.bg_fill = scene.t.line;
+        ui.visuals_mut().selection.bg_fill = scene.t.cut;
+        let slider = ui.add(Slider::new(&mut share, 0.0..=1.0).show_value(false).trailing_fill(true));
         if slider.on_hover_text(tooltip).accessible_name("Share to remove, slider").changed() {
             next.share = share;
         }
@@ -97,7 +99,7 @@ fn header(ui: &mut Ui, project: &Project, proposals: &Proposals, scene: &mut Sce
         ui.painter().rect(cell.shrink2(vec2(0.0, 2.0)), radius, fill, stroke, egui::StrokeKind::Inside);
         let clipped = ui.painter().with_clip_rect(cell);
         let at = |y: f32| pos2(cell.center().x, cell.top() + y);
-        let font = FontId::new(12.0, theme::strong());
+        let font = FontId::new(11.5, theme::strong());
         clipped.text(at(9.0), Align2::CENTER_TOP, title, font, if able { t.text } else { t.faint });
         let small = FontId::new(11.0, FontFamily::Proportional);
         let (removed, verb) = match &proposal.allotted {
@@ -166,11 +168,11 @@ fn row(ui: &mut Ui, proposals: &Proposals, index: usize, scene: &Scene<'_>) {
         let Some(share) = allotted.shares.iter().find(|share| share.target == *name) else { continue };
         let cell = column(rect, at, proposals.columns.len());
         let empties = share.removed == share.pieces && share.pieces > 0;
-        let bar = Rect::from_x_y_ranges(cell.x_range(), rect.bottom() - 8.0..=rect.bottom() - 4.0);
-        ratio_bar(ui.painter(), bar, share.ratio(), if empties { t.caution } else { t.pruned }, t.raised);
+        let bar = Rect::from_x_y_ranges(cell.x_range(), rect.bottom() - 9.0..=rect.bottom() - 4.0);
+        ratio_bar(ui.painter(), bar, share.ratio(), if empties { t.caution } else { t.cut }, t.raised);
         let text = figures::percent(share.ratio(), if cell.width() > 46.0 { 1 } else { 0 });
         let ink = if empties { t.caution } else { t.dim };
-        ui.painter().text(pos2(cell.right(), rect.top() + 9.0), Align2::RIGHT_CENTER, text, figure.clone(), ink);
+        ui.painter().text(pos2(cell.right(), rect.top() + 8.0), Align2::RIGHT_CENTER, text, figure.clone(), ink);
     }
     response.on_hover_ui(|ui| {
         ui.label(RichText::new(name).family(theme::strong()));
