@@ -1,8 +1,8 @@
 use super::filter::SortKey;
 use super::history::StepId;
 use super::proposals::Amount;
-use super::sensitivity::Scan;
 use super::selection::SelectMode;
+use super::sensitivity::Scan;
 use super::settings::{CountScale, ThemeChoice};
 use crate::model::Sizes;
 use crate::prune::{Allocation, Calibration, Criterion, Cut, Granularity, Limits, Scoring};

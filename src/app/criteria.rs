@@ -25,12 +25,7 @@ impl CriteriaComparison {
     ///
     /// # Errors
     /// As [`Ranking`] for either criterion.
-    pub fn of_layer(
-        opened: &Opened,
-        layer: usize,
-        decision: &LayerPlan,
-        other: Criterion,
-    ) -> Result<Self, PruneError> {
+    pub fn of_layer(opened: &Opened, layer: usize, decision: &LayerPlan, other: Criterion) -> Result<Self, PruneError> {
         let with = |criterion| {
             let ranking = opened.ranking(layer, &LayerPlan { criterion, ..decision.clone() })?;
             scores_of(&ranking, &opened.layers[layer], decision)

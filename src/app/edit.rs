@@ -64,7 +64,8 @@ impl Session {
             .collect();
         if let [first, rest @ ..] = &fresh[..] {
             let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-            let text = format!("Nothing is left of {first}{more}: the network can no longer tell examples apart. Undo.");
+            let text =
+                format!("Nothing is left of {first}{more}: the network can no longer tell examples apart. Undo.");
             self.messages.say(Severity::Warning, text);
         }
     }

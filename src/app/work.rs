@@ -1,5 +1,5 @@
 use super::calibration::CalibrationReport;
-use super::carry_out::{LayerTimes, Pruned, bind, bind_smaller, compare_latency, try_sizes};
+use super::carry_out::{LayerTimes, bind, bind_smaller, compare_latency, try_sizes, written};
 use super::graph_picture::GraphPicture;
 use super::history::{StepId, StepMetrics};
 use super::messages::{Offer, Severity};
@@ -138,7 +138,12 @@ impl Slots {
     /// Work that the job strip shows.
     pub(super) fn visible(&self) -> impl Iterator<Item = &Slot<Report>> {
         let files = [&self.opening, &self.data, &self.files, &self.checking, &self.calibration];
-        files.into_iter().chain([&self.scoring, &self.sensitivity]).chain([&self.pruned, &self.dense, &self.latency, &self.sizes])
+        files.into_iter().chain([&self.scoring, &self.sensitivity]).chain([
+            &self.pruned,
+            &self.dense,
+            &self.latency,
+            &self.sizes,
+        ])
     }
 
     pub(super) fn receive(&self) -> Option<Report> {
@@ -397,7 +402,7 @@ impl Session {
         let (opened, plan, ticket) = (project.opened.clone(), project.plan().clone(), self.ticket);
         let sizes = self.input_sizes().unwrap_or_default();
         self.slots.sizes.submit("Measuring stored sizes", move |job| {
-            let Ok(pruned) = Pruned::of(&opened, &plan) else { return };
+            let Ok(pruned) = written(&opened, &plan) else { return };
             let what = (&pruned.model, pruned.dead, pruned.shrunk);
             if let Ok(stored) = Stored::of(&opened, what, &sizes, &mut || job.superseded()) {
                 job.send(Report::Stored { ticket, stored });

@@ -3,6 +3,7 @@
 //! Batches are fixed and their sums are combined in order, so that a full evaluation gives the same
 //! numbers in the window, on the command line, and on any number of threads.
 
+mod answers;
 mod compare;
 mod differences;
 mod diverge;
@@ -11,8 +12,10 @@ mod evaluate;
 mod evaluation;
 mod logits;
 mod options;
+mod paired;
 mod runner;
 
+pub use answers::{Answers, answers};
 pub use compare::{Agreement, Probe, compare, compare_observed};
 pub use diverge::{Divergence, first_divergence};
 pub use error::EvalError;
@@ -20,4 +23,5 @@ pub use evaluate::evaluate;
 pub use evaluation::{ClassAccuracy, Evaluation, wilson};
 pub use logits::OutputKind;
 pub use options::{EvalOptions, gives_scores, sizes_of};
+pub use paired::Paired;
 pub use runner::Runner;

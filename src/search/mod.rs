@@ -3,5 +3,6 @@
 //! Everything here measures on examples that the caller gives, and never on others.
 
 mod curve;
+pub mod solve;
 
 pub use curve::{Curve, Measured, Point, Sensitivity, Target};

@@ -13,7 +13,11 @@ const TABS: [(Tab, &str, &str); 9] = [
     (Tab::Compare, "Criteria", "Two criteria on the same pieces: where they agree and where they do not."),
     (Tab::Weights, "Weights", "The weights of the focused layer as an image, with what the cut removes."),
     (Tab::Graph, "Graph", "Layers and what joins them, coloured by how sparse they are, and which go together."),
-    (Tab::Allocate, "Allocation", "Ways to share an amount out over layers or groups, side by side before one is applied."),
+    (
+        Tab::Allocate,
+        "Allocation",
+        "Ways to share an amount out over layers or groups, side by side before one is applied.",
+    ),
     (Tab::Sensitivity, "Sensitivity", "How much each layer or group can lose by itself, measured."),
     (Tab::Data, "Data", "Examples of the open data, as the model gets them."),
     (Tab::Model, "Model", "Format, producer, inputs and outputs, operators, and what cannot run."),
@@ -45,9 +49,8 @@ fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
     let t = scene.t;
     let (bar, _) = ui.allocate_exact_size(vec2(ui.available_width(), HEIGHT), Sense::hover());
     let mut left = bar.left() + 20.0;
-    let galley_of = |ui: &Ui, title: &str, family| {
-        ui.painter().layout_no_wrap(title.to_owned(), FontId::new(13.0, family), t.text)
-    };
+    let galley_of =
+        |ui: &Ui, title: &str, family| ui.painter().layout_no_wrap(title.to_owned(), FontId::new(13.0, family), t.text);
     let widths: f32 = TABS.iter().map(|(_, title, _)| galley_of(ui, title, theme::strong()).size().x).sum();
     let gap = ((bar.width() - 34.0 - widths) / (TABS.len() - 1) as f32).clamp(7.0, 22.0);
     for (tab, title, tooltip) in TABS {
@@ -55,7 +58,11 @@ fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
         let family = if selected { theme::strong() } else { FontFamily::Proportional };
         let galley = galley_of(ui, title, family);
         let rect = Rect::from_min_size(pos2(left, bar.top()), vec2(galley.size().x, HEIGHT));
-        let response = ui.interact(rect.expand2(vec2((gap / 2.0).min(8.0), 0.0)), ui.scope_id().with(("tab", title)), Sense::click());
+        let response = ui.interact(
+            rect.expand2(vec2((gap / 2.0).min(8.0), 0.0)),
+            ui.scope_id().with(("tab", title)),
+            Sense::click(),
+        );
         response.widget_info(|| WidgetInfo::selected(Role::Tab, true, selected, title));
         let ink = if selected || response.hovered() || response.has_focus() { t.text } else { t.dim };
         ui.painter().galley_with_override_text_color(

@@ -26,29 +26,29 @@ pub(super) fn criterion_choice(
     let mut chosen = now;
     ui.add_enabled_ui(enabled, |ui| {
         let shown = title(now, granularity);
-        let response =
-            ComboBox::from_id_salt("Criterion").width(ui.available_width()).height(420.0).selected_text(shown).show_ui(
-                ui,
-                |ui| {
-                    for (heading, needs) in KINDS {
-                        let fits = |c: &Criterion| c.needs() == needs && c.ranks(granularity);
-                        let alike: Vec<Criterion> = match needs {
-                            // For single weights every norm is the magnitude itself.
-                            Needs::Statistics if granularity.by_weight() => vec![norm_of_weights(now)],
-                            _ => Criterion::ALL.into_iter().filter(fits).collect(),
-                        };
-                        if alike.is_empty() {
-                            continue;
-                        }
-                        ui.add_space(2.0);
-                        ui.label(RichText::new(heading).font(theme::caption()).color(scene.t.faint));
-                        for criterion in alike {
-                            let item = ui.selectable_value(&mut chosen, criterion, title(criterion, granularity));
-                            item.on_hover_text(criterion.sentence());
-                        }
+        let response = ComboBox::from_id_salt("Criterion")
+            .width(ui.available_width())
+            .height(420.0)
+            .selected_text(shown)
+            .show_ui(ui, |ui| {
+                for (heading, needs) in KINDS {
+                    let fits = |c: &Criterion| c.needs() == needs && c.ranks(granularity);
+                    let alike: Vec<Criterion> = match needs {
+                        // For single weights every norm is the magnitude itself.
+                        Needs::Statistics if granularity.by_weight() => vec![norm_of_weights(now)],
+                        _ => Criterion::ALL.into_iter().filter(fits).collect(),
+                    };
+                    if alike.is_empty() {
+                        continue;
                     }
-                },
-            );
+                    ui.add_space(2.0);
+                    ui.label(RichText::new(heading).font(theme::caption()).color(scene.t.faint));
+                    for criterion in alike {
+                        let item = ui.selectable_value(&mut chosen, criterion, title(criterion, granularity));
+                        item.on_hover_text(criterion.sentence());
+                    }
+                }
+            });
         response.response.on_hover_text(now.sentence()).accessible_name("Criterion");
     });
     if now.is_calibrated() {
@@ -72,7 +72,8 @@ fn examples(ui: &mut Ui, criterion: Criterion, scene: &mut Scene<'_>) {
     let Some(data) = scene.session.calibration() else {
         let text = format!("{} looks at calibration examples, and none are open.", criterion.title());
         ui.label(small(text).color(scene.t.caution));
-        let tooltip = "A folder with a calibration or a training part; never the examples that accuracy is measured on.";
+        let tooltip =
+            "A folder with a calibration or a training part; never the examples that accuracy is measured on.";
         if link_button(ui, "Open calibration data…").on_hover_text(tooltip).clicked() {
             scene.send(Command::Choose(PathPurpose::OpenCalibration));
         }

@@ -34,7 +34,10 @@ pub fn compare(ui: &mut Ui, scene: &mut Scene<'_>) {
             let text = match (scene.session.is_scoring(), scene.session.calibration()) {
                 (true, _) => format!("{} is being worked out…", criterion.title()),
                 (_, None) if criterion.is_calibrated() => {
-                    format!("{} looks at calibration examples: open some with File, Open calibration data.", criterion.title())
+                    format!(
+                        "{} looks at calibration examples: open some with File, Open calibration data.",
+                        criterion.title()
+                    )
                 }
                 _ => format!("{} is not worked out yet.", criterion.title()),
             };
@@ -116,7 +119,11 @@ fn figures_of(ui: &mut Ui, compared: &Compared, found: &CriteriaComparison, scen
             ui.label(RichText::new(text).font(FontId::proportional(12.0)).color(t.dim)).on_hover_text(tooltip);
         };
         let text = format!("rank correlation {:.2}", found.correlation);
-        entry(ui, text, "Spearman's: 1 if both put the pieces in the same order, 0 if they have nothing to do with each other.");
+        entry(
+            ui,
+            text,
+            "Spearman's: 1 if both put the pieces in the same order, 0 if they have nothing to do with each other.",
+        );
         if let Some(agreement) = found.agreement(compared.share) {
             let text = format!("agree on {} of what goes", figures::percent(agreement, 0));
             entry(ui, text, "Of what the plan removes, the share that the other criterion would remove, too.");

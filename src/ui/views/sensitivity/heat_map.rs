@@ -5,8 +5,8 @@ use crate::search::{Curve, Point, Sensitivity, Target};
 use crate::ui::Scene;
 use crate::ui::widgets::elided_start;
 use egui::{
-    Align2, CornerRadius, FontFamily, FontId, Rect, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui,
-    WidgetInfo, pos2, vec2,
+    Align2, CornerRadius, FontFamily, FontId, Rect, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2,
+    vec2,
 };
 
 const NAMES: f32 = 132.0;
