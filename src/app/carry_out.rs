@@ -3,6 +3,7 @@
 use super::project::Opened;
 use crate::exec::latency::{self, Comparison, Repeats, StepComparison};
 use crate::exec::{Bound, ExampleInputs, Program};
+use crate::export::Written;
 use crate::model::{Model, Sizes as InputSizes};
 use crate::prune::{Plan, PruneError};
 use std::sync::Arc;
@@ -64,7 +65,7 @@ pub(super) fn bind_smaller(opened: &Opened, plan: &Plan, dense: &Bound) -> Resul
     if !plan.shrink {
         return bind(opened, plan, dense);
     }
-    let pruned = Pruned::of(opened, plan).map_err(|e| e.to_string())?;
+    let pruned = written(opened, plan).map_err(|e| e.to_string())?;
     if !pruned.shrunk {
         return dense.rebind(&pruned.model).map_err(|e| e.to_string());
     }
@@ -73,19 +74,6 @@ pub(super) fn bind_smaller(opened: &Opened, plan: &Plan, dense: &Bound) -> Resul
 }
 
 /// What an export would write.
-pub(super) struct Pruned {
-    pub model: Model,
-    pub dead: usize,
-    pub shrunk: bool,
-}
-
-impl Pruned {
-    pub fn of(opened: &Opened, plan: &Plan) -> Result<Self, PruneError> {
-        let subject = opened.subject();
-        let mask = opened.resolve(plan)?;
-        let shrunk = plan.shrink && !mask.removal.is_empty();
-        let mut model = if shrunk { subject.shrunk(&mask)?.model } else { subject.masked(&mask)? };
-        model.origin = opened.model.origin.clone();
-        Ok(Self { model, dead: mask.dead.len(), shrunk })
-    }
+pub(super) fn written(opened: &Opened, plan: &Plan) -> Result<Written, PruneError> {
+    Written::of(&opened.subject(), plan, &*opened.resolve(plan)?)
 }

@@ -1,4 +1,5 @@
 use super::filter::SortKey;
+use super::goals::Goals;
 use super::history::StepId;
 use super::proposals::Amount;
 use super::selection::SelectMode;
@@ -48,6 +49,8 @@ pub enum Tab {
     Allocate,
     /// How much each layer or group can lose by itself.
     Sensitivity,
+    /// Plans for goals, and accuracy against what they cost.
+    TradeOff,
     /// Examples of the open data as the model gets them.
     Data,
     /// What the opened file is.
@@ -244,6 +247,14 @@ pub enum Command {
     StopScan,
     /// Write what the scan measured: CSV, SVG or PNG by the name.
     SaveSensitivity(PathBuf),
+    /// What a plan is to reach.
+    SetGoals(Goals),
+    /// Search a plan that reaches it.
+    StartSolving,
+    /// Stop the search.
+    StopSolving,
+    /// Make the plan that was found the current one.
+    TakeSolution,
     /// How much is to be shared out.
     SetAmount(Amount),
     /// Share it out, as it was shown.

@@ -1,7 +1,6 @@
 //! Plans for goals, searched in the background.
 
 use super::command::Listing;
-use super::figures;
 use super::messages::Severity;
 use super::project::Opened;
 use super::session::Session;
@@ -227,7 +226,7 @@ impl Asked {
         match solve(&request, &mut found, &mut observe) {
             Ok(solution) => Ok(solution),
             Err(SolveError::Cancelled) => Err(None),
-            Err(error) => Err(told(&error).map(|text| format!("{}.", figures::sentence(&text)))),
+            Err(error) => Err(Some(format!("No plan: {error}."))),
         }
     }
 

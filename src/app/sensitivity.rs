@@ -190,7 +190,7 @@ impl Session {
     }
 
     /// Granularity and criterion of what is looked at.
-    fn focused_decision(&self) -> (Granularity, Criterion) {
+    pub(super) fn focused_decision(&self) -> (Granularity, Criterion) {
         let Some(project) = &self.project else { return Default::default() };
         if self.view.listing == Listing::Groups {
             let group = self.view.group.and_then(|index| project.opened.groups().get(index));

@@ -3,6 +3,7 @@ use super::command::{Command, Listing, Overlay, PathPurpose, Tab};
 use super::command_line::CommandLine;
 use super::excerpt::Excerpt;
 use super::filter::{Filter, SortKey, arrange};
+use super::goals::{Goals, Search};
 use super::graph_picture::Drawn;
 use super::history::History;
 use super::messages::Messages;
@@ -39,6 +40,8 @@ pub struct View {
     pub amount: Amount,
     /// How sensitivity is measured and shown.
     pub scan: Scan,
+    /// What a plan is to reach.
+    pub goals: Goals,
     /// Text of the layer filter.
     pub filter: String,
     /// Order of the layer table.
@@ -98,6 +101,8 @@ pub struct Session {
     pub(super) proposals_asked: Option<Proposed>,
     /// How much layers and groups can lose by themselves.
     pub(super) sensitivity: Option<Arc<Sensitivity>>,
+    /// What became of the last search for a plan.
+    pub(super) search: Option<Search>,
     /// The graph as it is drawn; of a model that was opened before until it is looked at.
     pub(super) graph: Option<Drawn>,
     /// The model that was opened leaves sizes open, and nobody has been asked yet.
@@ -135,6 +140,7 @@ impl Session {
             proposals: None,
             proposals_asked: None,
             sensitivity: None,
+            search: None,
             graph: None,
             sizes_due: false,
             round: 0,
@@ -352,7 +358,8 @@ impl Session {
         self.plan_file = None;
         (self.picture, self.picture_asked) = (None, None);
         self.graph = None;
-        (self.proposals, self.proposals_asked, self.sensitivity) = (None, None, None);
+        (self.proposals, self.proposals_asked) = (None, None);
+        (self.sensitivity, self.search) = (None, None);
         self.arrange_rows();
     }
 

@@ -1,6 +1,6 @@
 use super::project::Opened;
-use crate::export::{self, Costs, ExportError, Sizes, count_nonzeros};
-use crate::model::{Layer, Model, Sizes as InputSizes, effective_macs, layer_macs, layers_of, model_macs};
+use crate::export::{self, Costs, Counts, ExportError, Sizes, count_nonzeros};
+use crate::model::{Layer, Model, Sizes as InputSizes, layer_macs, layers_of};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -55,7 +55,6 @@ impl Stored {
         let nonzeros: HashMap<&str, usize> =
             pruned.tensors.iter().map(|(name, tensor)| (name.as_str(), count_nonzeros(tensor))).collect();
         let alive = |layer: &Layer| nonzeros.get(layer.weight.as_str()).copied().unwrap_or(0);
-        let all_alive: Vec<usize> = left.iter().map(alive).collect();
         let stored = |layer: &Layer| {
             let Some(now) = left.iter().find(|l| l.name == layer.name) else {
                 return StoredLayer { macs: Some(0), ..StoredLayer::default() };
@@ -63,11 +62,12 @@ impl Stored {
             StoredLayer { shape: now.shape.clone(), nonzeros: alive(now), macs: layer_macs(shaped, now) }
         };
         let layers: Arc<[StoredLayer]> = opened.layers.iter().map(stored).collect();
+        let counts = Counts::of(pruned, sizes);
         Ok(Self {
-            params: pruned.parameter_count(),
-            nonzeros: nonzeros.values().map(|&n| n as u64).sum(),
-            macs: model_macs(shaped),
-            macs_nonzero: effective_macs(shaped, &left, &all_alive),
+            params: counts.params,
+            nonzeros: counts.nonzeros,
+            macs: counts.macs,
+            macs_nonzero: counts.macs_nonzero,
             costs: Costs::of(shaped),
             layers,
             dead,

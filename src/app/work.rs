@@ -1,5 +1,6 @@
 use super::calibration::CalibrationReport;
-use super::carry_out::{LayerTimes, Pruned, bind, bind_smaller, compare_latency, try_sizes};
+use super::carry_out::{LayerTimes, bind, bind_smaller, compare_latency, try_sizes, written};
+use super::goals::SearchReport;
 use super::graph_picture::GraphPicture;
 use super::history::{StepId, StepMetrics};
 use super::messages::{Offer, Severity};
@@ -74,6 +75,7 @@ pub(super) enum Report {
     Masks(Arc<Model>, Vec<(usize, LayerPlan, LayerPreview)>),
     Proposals(Arc<Model>, Arc<Proposals>),
     Sensitivity(Arc<Model>, Box<Sensitivity>),
+    Search(Arc<Model>, SearchReport),
     Picture(Asked, Arc<WeightPicture>),
     Graph(Arc<Model>, Arc<GraphPicture>),
     Exported(Box<ExportReport>),
@@ -102,6 +104,7 @@ pub(super) struct Slots {
     pub(super) graph: Slot<Report>,
     pub(super) proposals: Slot<Report>,
     pub(super) sensitivity: Slot<Report>,
+    pub(super) solving: Slot<Report>,
     pub(super) files: Slot<Report>,
     session: Slot<Report>,
     pub(super) settings: Slot<Report>,
@@ -126,6 +129,7 @@ impl Slots {
             graph: slot("draw graph")?,
             proposals: slot("share out")?,
             sensitivity: slot("measure sensitivity")?,
+            solving: slot("search a plan")?,
             files: slot("write files")?,
             session: slot("save session")?,
             settings: slot("save settings")?,
@@ -140,7 +144,7 @@ impl Slots {
     /// Work that the job strip shows.
     pub(super) fn visible(&self) -> impl Iterator<Item = &Slot<Report>> {
         let files = [&self.opening, &self.data, &self.files, &self.checking, &self.calibration];
-        files.into_iter().chain([&self.scoring, &self.sensitivity]).chain([
+        files.into_iter().chain([&self.scoring, &self.sensitivity, &self.solving]).chain([
             &self.pruned,
             &self.dense,
             &self.latency,
@@ -404,7 +408,7 @@ impl Session {
         let (opened, plan, ticket) = (project.opened.clone(), project.plan().clone(), self.ticket);
         let sizes = self.input_sizes().unwrap_or_default();
         self.slots.sizes.submit("Measuring stored sizes", move |job| {
-            let Ok(pruned) = Pruned::of(&opened, &plan) else { return };
+            let Ok(pruned) = written(&opened, &plan) else { return };
             let what = (&pruned.model, pruned.dead, pruned.shrunk);
             if let Ok(stored) = Stored::of(&opened, what, &sizes, &mut || job.superseded()) {
                 job.send(Report::Stored { ticket, stored });
@@ -533,6 +537,7 @@ impl Session {
                     self.arrange_rows();
                 }
             }
+            Report::Search(model, report) => self.take_in_search(&model, report),
             Report::Sensitivity(model, measured) => self.take_in_sensitivity(&model, *measured),
             Report::Proposals(model, proposals) => self.take_in_proposals(&model, proposals),
             Report::Picture(asked, picture) => self.take_in_picture(&asked, picture),

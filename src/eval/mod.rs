@@ -3,6 +3,7 @@
 //! Batches are fixed and their sums are combined in order, so that a full evaluation gives the same
 //! numbers in the window, on the command line, and on any number of threads.
 
+mod answers;
 mod compare;
 mod differences;
 mod diverge;
@@ -12,8 +13,10 @@ mod evaluation;
 mod logits;
 mod options;
 mod replay;
+mod paired;
 mod runner;
 
+pub use answers::{Answers, answers};
 pub use compare::{Agreement, Probe, compare, compare_observed};
 pub use diverge::{Divergence, first_divergence};
 pub use error::EvalError;
@@ -22,4 +25,5 @@ pub use evaluation::{ClassAccuracy, Evaluation, wilson};
 pub use logits::OutputKind;
 pub use options::{EvalOptions, gives_scores, sizes_of};
 pub use replay::Replay;
+pub use paired::Paired;
 pub use runner::Runner;

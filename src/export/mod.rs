@@ -10,6 +10,7 @@ pub mod provenance;
 mod report;
 mod size;
 mod write;
+mod written;
 
 pub use deflate::zip_bytes;
 pub use error::ExportError;
@@ -17,3 +18,4 @@ pub use proof::{Equality, Proof, prove};
 pub use report::{Costs, ExportReport, GroupReport, LayerReport};
 pub use size::{Encoding, Sizes, TensorSizes, count_nonzeros, measure_sizes};
 pub use write::{Request, export};
+pub use written::{Counts, Written};

@@ -47,7 +47,7 @@ pub use pattern::{
     Effort, Eligibility, PermutationFigures, Reordering, eligibility, holds, orders, pattern_masks,
     permutation_figures, violations,
 };
-pub use pieces::{Matrix, PieceScores};
+pub use pieces::{Matrix, PieceScores, piece_count};
 pub use plan::{Calibration, Cut, GroupPlan, LayerPlan, Limits, Normalization, Plan, Reduction, Rounding, Scoring};
 pub use ranking::Ranking;
 pub use resolve::{resolve, resolve_with};

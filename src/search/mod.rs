@@ -7,6 +7,7 @@ mod error;
 pub mod picture;
 pub mod sensitivity;
 mod table;
+pub mod solve;
 
 pub use curve::{Curve, Measured, Point, Sensitivity, Target};
 pub use error::SearchError;

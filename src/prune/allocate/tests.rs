@@ -45,7 +45,8 @@ fn removed(model: &Model, allocation: Allocation, amount: f64) -> Result<Vec<usi
 #[test]
 fn uniform_takes_the_same_share_and_exactly_what_was_asked() {
     let model = shaped(&[&[1, 3], &[1, 5], &[1, 7]]);
-    assert_eq!(removed(&model, Allocation::Uniform, 0.5).unwrap(), [2, 2, 4], "8 of 15: halves to the even total");
+    // 8 of 15: 1.6, 2.67 and 3.73.
+    assert_eq!(removed(&model, Allocation::Uniform, 0.5).unwrap(), [1, 3, 4]);
     assert_eq!(removed(&model, Allocation::Uniform, 1.0).unwrap(), [3, 5, 7]);
     assert_eq!(removed(&model, Allocation::Uniform, 0.0).unwrap(), [0, 0, 0]);
 }

@@ -14,7 +14,7 @@ use crate::model::{Layer, Tensor};
 use tiles::Tiles;
 
 /// How many pieces a layer has; as many as weights where each stands for itself.
-pub(super) fn piece_count(layer: &Layer, granularity: Granularity) -> usize {
+pub fn piece_count(layer: &Layer, granularity: Granularity) -> usize {
     match granularity {
         _ if granularity.by_weight() => layer.weight_count(),
         _ if granularity.by_output() => layer.channel_count(),

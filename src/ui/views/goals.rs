@@ -1,4 +1,4 @@
-use crate::app::{Command, Goals, figures};
+use crate::app::{Command, figures};
 use crate::search::solve::{Quantity, Range, Solution};
 use crate::ui::Scene;
 use crate::ui::theme;
@@ -193,6 +193,7 @@ fn found(ui: &mut Ui, solution: &Solution, scene: &Scene<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::Goals;
 
     #[test]
     fn every_quantity_says_how_its_limit_is_written() {
