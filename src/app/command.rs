@@ -5,6 +5,7 @@ use super::proposals::Amount;
 use super::selection::SelectMode;
 use super::sensitivity::Scan;
 use super::settings::{CountScale, ThemeChoice};
+use super::sweep::Sweeping;
 use crate::model::Sizes;
 use crate::prune::{Allocation, Calibration, Criterion, Cut, Granularity, Limits, Scoring};
 use crate::stats::HistogramScale;
@@ -247,6 +248,14 @@ pub enum Command {
     StopScan,
     /// Write what the scan measured: CSV, SVG or PNG by the name.
     SaveSensitivity(PathBuf),
+    /// What is swept, and how it is shown.
+    SetSweeping(Sweeping),
+    /// Measure accuracy and costs over amounts.
+    StartSweep,
+    /// Stop the sweep; what was measured stays.
+    StopSweep,
+    /// Make the plan of a point the current one.
+    TakeSweepPoint(usize),
     /// What a plan is to reach.
     SetGoals(Goals),
     /// Search a plan that reaches it.

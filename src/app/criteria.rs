@@ -1,8 +1,12 @@
 //! Two criteria on the same pieces, side by side.
 
+use super::command::{Listing, Tab};
 use super::project::Opened;
+use super::session::Session;
+use super::work::Report;
 use crate::model::Layer;
-use crate::prune::{Criterion, LayerPlan, Plan, PruneError, Ranking, unit_scores};
+use crate::prune::{Criterion, LayerPlan, Plan, PruneError, Ranking, Scores, unit_scores};
+use std::sync::Arc;
 
 /// Pieces that are compared at most, evenly spread.
 const MOST_PIECES: usize = 4000;
@@ -61,6 +65,75 @@ impl CriteriaComparison {
         let first = self.ranks.iter().filter(|rank| low(rank[0]));
         let (count, both) = first.fold((0, 0), |(n, both), rank| (n + 1, both + usize::from(low(rank[1]))));
         (count > 0).then(|| f64::from(both as u32) / f64::from(count))
+    }
+}
+
+/// What was compared, or why it could not be.
+pub(super) type Compared = Result<CriteriaComparison, PruneError>;
+
+/// Pieces and criteria that are to be compared.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    group: Option<usize>,
+    layer: usize,
+    plan: Plan,
+    other: Criterion,
+    scores: Arc<Scores>,
+}
+
+impl PartialEq for Asked {
+    fn eq(&self, other: &Self) -> bool {
+        let of = |asked: &Self| (asked.group, asked.layer, asked.other);
+        of(self) == of(other) && self.plan == other.plan && Arc::ptr_eq(&self.scores, &other.scores)
+    }
+}
+
+impl Session {
+    /// The two criteria on the pieces that are looked at; none before that was worked out.
+    pub fn criteria_comparison(&self) -> Option<&Result<CriteriaComparison, PruneError>> {
+        self.comparison.as_ref().map(|(_, compared)| compared)
+    }
+
+    /// Has the criteria compared while that is looked at and not as it is now.
+    pub(super) fn compare_criteria(&mut self) {
+        let (Some(project), Some(layer)) = (&self.project, self.selection.focus()) else { return };
+        if self.view.tab != Tab::Compare {
+            return;
+        }
+        let asked = Asked {
+            group: self.view.group.filter(|_| self.view.listing == Listing::Groups),
+            layer,
+            plan: project.plan().clone(),
+            other: self.view.compared_with,
+            scores: Arc::clone(&project.opened.scores),
+        };
+        if self.comparison_asked.as_ref() == Some(&asked) {
+            return;
+        }
+        let same_pieces = self.comparison_asked.as_ref().is_some_and(|before| {
+            (before.group, before.layer, before.other) == (asked.group, asked.layer, asked.other)
+        });
+        if !same_pieces {
+            self.comparison = None;
+        }
+        self.comparison_asked = Some(asked.clone());
+        let opened = project.opened.clone();
+        self.slots.comparison.submit("Comparing criteria", move |job| {
+            let compared = match asked.group {
+                Some(group) => CriteriaComparison::of_group(&opened, group, &asked.plan, asked.other),
+                None => {
+                    let decision = asked.plan.layer(&opened.layers[asked.layer].name);
+                    CriteriaComparison::of_layer(&opened, asked.layer, &decision, asked.other)
+                }
+            };
+            job.send(Report::Compared(Box::new(asked), Box::new(compared)));
+        });
+    }
+
+    pub(super) fn take_in_comparison(&mut self, asked: Asked, compared: Compared) {
+        if self.comparison_asked.as_ref() == Some(&asked) {
+            self.comparison = Some((asked, compared));
+        }
     }
 }
 

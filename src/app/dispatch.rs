@@ -59,6 +59,13 @@ impl Session {
             Command::StartScan => self.start_scan(),
             Command::StopScan => self.slots.sensitivity.cancel(),
             Command::SaveSensitivity(path) => self.start_saving_sensitivity(path),
+            Command::SetSweeping(sweeping) => {
+                self.view.sweeping = sweeping;
+                self.weigh_sweep();
+            }
+            Command::StartSweep => self.start_sweep(),
+            Command::StopSweep => self.slots.sweeping.cancel(),
+            Command::TakeSweepPoint(index) => self.take_sweep_point(index),
             Command::SetGoals(goals) => self.view.goals = goals,
             Command::StartSolving => self.start_solving(),
             Command::StopSolving => self.slots.solving.cancel(),

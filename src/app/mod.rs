@@ -34,6 +34,7 @@ mod session;
 mod settings;
 mod snapshot;
 mod stored;
+mod sweep;
 mod weight_picture;
 mod work;
 
@@ -58,5 +59,6 @@ pub use selection::{SelectMode, Selection};
 pub use sensitivity::{Scan, SensitivityPicture};
 pub use session::{Effect, JobView, Session, View};
 pub use settings::{CountScale, LayoutSizes, Recent, Settings, ThemeChoice, storage_folder};
+pub use sweep::{Against, Sweeping, Swept};
 pub use stored::{Stored, StoredLayer};
 pub use weight_picture::WeightPicture;

@@ -1,6 +1,7 @@
 use super::calibration::{Calibrated, Wanted};
 use super::command::{Command, Listing, Overlay, PathPurpose, Tab};
 use super::command_line::CommandLine;
+use super::criteria::{Asked as ComparedCriteria, Compared};
 use super::excerpt::Excerpt;
 use super::filter::{Filter, SortKey, arrange};
 use super::goals::{Goals, Search};
@@ -14,6 +15,7 @@ use super::scoreboard::Scoreboard;
 use super::selection::Selection;
 use super::sensitivity::Scan;
 use super::settings::{LayoutSizes, Settings};
+use super::sweep::{Sweeping, Swept};
 use super::weight_picture::{Asked, WeightPicture};
 use super::work::{Report, Slots};
 use crate::data::{Dataset, Feed};
@@ -40,6 +42,8 @@ pub struct View {
     pub amount: Amount,
     /// How sensitivity is measured and shown.
     pub scan: Scan,
+    /// What is swept, and how it is shown.
+    pub sweeping: Sweeping,
     /// What a plan is to reach.
     pub goals: Goals,
     /// Text of the layer filter.
@@ -99,8 +103,13 @@ pub struct Session {
     /// Ways to share an amount out, and what they were asked for last.
     pub(super) proposals: Option<Arc<Proposals>>,
     pub(super) proposals_asked: Option<Proposed>,
+    /// Two criteria on the pieces that are looked at, and which were asked for last.
+    pub(super) comparison: Option<(ComparedCriteria, Compared)>,
+    pub(super) comparison_asked: Option<ComparedCriteria>,
     /// How much layers and groups can lose by themselves.
     pub(super) sensitivity: Option<Arc<Sensitivity>>,
+    /// What the last sweep measured.
+    pub(super) swept: Option<Swept>,
     /// What became of the last search for a plan.
     pub(super) search: Option<Search>,
     /// The graph as it is drawn; of a model that was opened before until it is looked at.
@@ -140,6 +149,9 @@ impl Session {
             proposals: None,
             proposals_asked: None,
             sensitivity: None,
+            comparison: None,
+            comparison_asked: None,
+            swept: None,
             search: None,
             graph: None,
             sizes_due: false,
@@ -302,6 +314,7 @@ impl Session {
         self.draw_weights();
         self.draw_graph();
         self.score_what_is_compared();
+        self.compare_criteria();
         self.propose();
     }
 
@@ -359,7 +372,8 @@ impl Session {
         (self.picture, self.picture_asked) = (None, None);
         self.graph = None;
         (self.proposals, self.proposals_asked) = (None, None);
-        (self.sensitivity, self.search) = (None, None);
+        (self.comparison, self.comparison_asked) = (None, None);
+        (self.sensitivity, self.swept, self.search) = (None, None, None);
         self.arrange_rows();
     }
 

@@ -1,5 +1,6 @@
 use super::calibration::CalibrationReport;
 use super::carry_out::{LayerTimes, bind, bind_smaller, compare_latency, try_sizes, written};
+use super::criteria::{Asked as CriteriaAsked, Compared};
 use super::goals::SearchReport;
 use super::graph_picture::GraphPicture;
 use super::history::{StepId, StepMetrics};
@@ -12,6 +13,7 @@ use super::scoreboard::Fidelity;
 use super::session::Session;
 use super::snapshot::Snapshot;
 use super::stored::Stored;
+use super::sweep::SweepReport;
 use super::weight_picture::{Asked, WeightPicture};
 use super::{figures, samples};
 use crate::data::{DataError, Dataset, Feed, Split};
@@ -74,8 +76,10 @@ pub(super) enum Report {
     /// Decisions on pieces that take a look at all weights.
     Masks(Arc<Model>, Vec<(usize, LayerPlan, LayerPreview)>),
     Proposals(Arc<Model>, Arc<Proposals>),
+    Compared(Box<CriteriaAsked>, Box<Compared>),
     Sensitivity(Arc<Model>, Box<Sensitivity>),
     Search(Arc<Model>, SearchReport),
+    Sweep(Arc<Model>, SweepReport),
     Picture(Asked, Arc<WeightPicture>),
     Graph(Arc<Model>, Arc<GraphPicture>),
     Exported(Box<ExportReport>),
@@ -103,8 +107,10 @@ pub(super) struct Slots {
     pub(super) picture: Slot<Report>,
     pub(super) graph: Slot<Report>,
     pub(super) proposals: Slot<Report>,
+    pub(super) comparison: Slot<Report>,
     pub(super) sensitivity: Slot<Report>,
     pub(super) solving: Slot<Report>,
+    pub(super) sweeping: Slot<Report>,
     pub(super) files: Slot<Report>,
     session: Slot<Report>,
     pub(super) settings: Slot<Report>,
@@ -128,8 +134,10 @@ impl Slots {
             picture: slot("draw weights")?,
             graph: slot("draw graph")?,
             proposals: slot("share out")?,
+            comparison: slot("compare criteria")?,
             sensitivity: slot("measure sensitivity")?,
             solving: slot("search a plan")?,
+            sweeping: slot("sweep")?,
             files: slot("write files")?,
             session: slot("save session")?,
             settings: slot("save settings")?,
@@ -137,14 +145,14 @@ impl Slots {
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Slot<Report>> {
-        let hidden = [&self.macs, &self.masks, &self.picture, &self.graph, &self.proposals];
+        let hidden = [&self.macs, &self.masks, &self.picture, &self.graph, &self.proposals, &self.comparison];
         self.visible().chain(hidden).chain([&self.session, &self.settings])
     }
 
     /// Work that the job strip shows.
     pub(super) fn visible(&self) -> impl Iterator<Item = &Slot<Report>> {
         let files = [&self.opening, &self.data, &self.files, &self.checking, &self.calibration];
-        files.into_iter().chain([&self.scoring, &self.sensitivity, &self.solving]).chain([
+        files.into_iter().chain([&self.scoring, &self.sensitivity, &self.solving, &self.sweeping]).chain([
             &self.pruned,
             &self.dense,
             &self.latency,
@@ -537,8 +545,10 @@ impl Session {
                     self.arrange_rows();
                 }
             }
+            Report::Sweep(model, report) => self.take_in_sweep(&model, report),
             Report::Search(model, report) => self.take_in_search(&model, report),
             Report::Sensitivity(model, measured) => self.take_in_sensitivity(&model, *measured),
+            Report::Compared(asked, compared) => self.take_in_comparison(*asked, *compared),
             Report::Proposals(model, proposals) => self.take_in_proposals(&model, proposals),
             Report::Picture(asked, picture) => self.take_in_picture(&asked, picture),
             Report::Graph(model, picture) => self.take_in_graph(&model, picture),

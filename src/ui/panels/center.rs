@@ -40,7 +40,7 @@ pub fn center(ui: &mut Ui, scene: &mut Scene<'_>) {
         Tab::Graph => views::graph(&mut content, scene),
         Tab::Allocate => views::allocate(&mut content, scene),
         Tab::Sensitivity => views::sensitivity(&mut content, scene),
-        Tab::TradeOff => views::goals(&mut content, scene),
+        Tab::TradeOff => views::trade_off(&mut content, scene),
         Tab::Data => views::examples(&mut content, scene),
         Tab::Model => views::model_card(&mut content, scene),
     }

@@ -14,7 +14,6 @@ struct Compared {
     first: Criterion,
     /// Share of the pieces that the plan removes.
     share: f64,
-    found: Result<CriteriaComparison, PruneError>,
 }
 
 /// Two criteria on the same pieces: where they agree and where they do not.
@@ -25,12 +24,13 @@ pub fn compare(ui: &mut Ui, scene: &mut Scene<'_>) {
     };
     let compared = compared(project, index, scene);
     title(ui, &compared, scene);
-    match &compared.found {
-        Ok(found) => {
+    match scene.session.criteria_comparison() {
+        None => {}
+        Some(Ok(found)) => {
             figures_of(ui, &compared, found, scene);
             scatter(ui, &compared, found, scene);
         }
-        Err(PruneError::NotScored { criterion, .. }) => {
+        Some(Err(PruneError::NotScored { criterion, .. })) => {
             let text = match (scene.session.is_scoring(), scene.session.calibration()) {
                 (true, _) => format!("{} is being worked out…", criterion.title()),
                 (_, None) if criterion.is_calibrated() => {
@@ -43,14 +43,13 @@ pub fn compare(ui: &mut Ui, scene: &mut Scene<'_>) {
             };
             ui.label(RichText::new(text).color(scene.t.dim));
         }
-        Err(error) => {
+        Some(Err(error)) => {
             ui.label(RichText::new(error.to_string()).color(scene.t.caution));
         }
     }
 }
 
 fn compared(project: &Project, index: usize, scene: &Scene<'_>) -> Compared {
-    let other = scene.session.view().compared_with;
     if let Some(group) = scene.group().and_then(|g| Some((g, project.opened.groups().get(g)?))) {
         let (index, group) = group;
         let removed = project.preview().group(index).and_then(|g| g.mask.as_ref()).map_or(0, |m| m.removed.len());
@@ -60,7 +59,6 @@ fn compared(project: &Project, index: usize, scene: &Scene<'_>) -> Compared {
             granularity: Granularity::Channel,
             first: project.plan().group(&group.name).criterion,
             share: removed as f64 / group.units.len().max(1) as f64,
-            found: CriteriaComparison::of_group(&project.opened, index, project.plan(), other),
         };
     }
     let layer = &project.layers()[index];
@@ -72,7 +70,6 @@ fn compared(project: &Project, index: usize, scene: &Scene<'_>) -> Compared {
         granularity: decision.granularity,
         first: decision.criterion,
         share: preview.removed() as f64 / preview.pieces.max(1) as f64,
-        found: CriteriaComparison::of_layer(&project.opened, index, &decision, other),
     }
 }
 

@@ -14,6 +14,7 @@ mod numbers;
 mod ranked;
 mod sensitivity;
 mod thumbnails;
+mod trade_off;
 mod weights;
 
 pub use allocate::allocate;
@@ -21,9 +22,9 @@ pub use channels::channels;
 pub use compare::compare;
 pub use distribution::distribution;
 pub use examples::examples;
-pub use goals::goals;
 pub use graph::graph;
 pub use group_channels::group_channels;
 pub use model_card::model_card;
 pub use sensitivity::sensitivity;
+pub use trade_off::trade_off;
 pub use weights::weights;

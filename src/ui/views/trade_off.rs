@@ -1,0 +1,257 @@
+use super::{axis, goals};
+use crate::app::{Against, Command, Listing, Swept, Sweeping, figures};
+use crate::prune::Allocation;
+use crate::search::sweep::{Cost, Figures, SweepPoint};
+use crate::ui::Scene;
+use crate::ui::theme::{self, Tokens};
+use crate::ui::widgets::{ghost_button, primary_button, segmented};
+use egui::{Align, Align2, Color32, ComboBox, FontFamily, FontId, Id, Layout, Pos2, RichText, Sense, Stroke, Ui, pos2, vec2};
+use egui_plot::{PlotBounds, PlotPoint};
+
+/// A point is under the pointer within this many points of the screen.
+const REACH: f32 = 10.0;
+
+/// What the horizontal axis can be, in the order of the menu.
+const AXES: [(Against, &str); 6] = [
+    (Against::Sparsity, "sparsity"),
+    (Against::Cost(Cost::Nonzeros), "parameters that are not zero"),
+    (Against::Cost(Cost::MacsNonzero), "MACs with weights that are not zero"),
+    (Against::Cost(Cost::Macs), "MACs"),
+    (Against::Cost(Cost::Zip), "bytes, zipped"),
+    (Against::Cost(Cost::Milliseconds), "milliseconds"),
+];
+
+/// Accuracy against what it costs, and plans for goals.
+pub fn trade_off(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let id = Id::unique("trade-off by goals");
+    let by_goals = ui.data(|d| d.get_temp::<usize>(id)).unwrap_or(0);
+    ui.horizontal(|ui| {
+        ui.label(RichText::new("Trade-off").font(theme::title()));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let choices = [
+                ("Sweep", "Accuracy over amounts and ways to share them out."),
+                ("Goals", "Say what a plan has to reach, and have it found."),
+            ];
+            if let Some(chosen) = segmented(ui, "Kind", &choices, by_goals) {
+                ui.data_mut(|d| d.insert_temp(id, chosen));
+            }
+        });
+    });
+    ui.add_space(2.0);
+    if by_goals == 1 {
+        return goals::goals(ui, scene);
+    }
+    controls(ui, scene);
+    let Some(swept) = scene.session.swept() else {
+        let what = if scene.session.view().listing == Listing::Groups { "groups" } else { "layers" };
+        let text = format!(
+            "Shares amounts from 10 % to 98 % out over all {what} in the ways chosen above, and measures each on \
+             calibration examples. A click on a point makes its plan the current one."
+        );
+        ui.add_space(8.0);
+        ui.label(RichText::new(text).color(scene.t.dim));
+        return;
+    };
+    plot(ui, swept, scene);
+}
+
+fn controls(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let now = scene.session.view().sweeping.clone();
+    let mut next = now.clone();
+    ui.horizontal(|ui| {
+        if scene.session.is_sweeping() {
+            if ghost_button(ui, "Stop", true).on_hover_text("Stop the sweep. What was measured stays.").clicked() {
+                scene.send(Command::StopSweep);
+            }
+        } else {
+            let none = next.allocations.is_empty().then(|| "Choose a way to share out first.".to_owned());
+            let problem = scene.session.why_no_scan().or(none);
+            let button = primary_button(ui, "Sweep", problem.is_none());
+            let button = button.on_hover_text("Measure accuracy, size, operations and time of every point.");
+            if button.on_disabled_hover_text(problem.unwrap_or_default()).clicked() {
+                scene.send(Command::StartSweep);
+            }
+        }
+        ui.spacing_mut().item_spacing.x = 4.0;
+        for allocation in Allocation::ALL {
+            let able = !allocation.needs_curves() || scene.session.sensitivity().is_some();
+            let mut on = next.allocations.contains(&allocation);
+            let label = RichText::new(allocation.title()).font(theme::caption());
+            let chip = ui.add_enabled(able, egui::Button::selectable(on, label));
+            let chip = chip.on_hover_text(allocation.sentence());
+            if chip.on_disabled_hover_text("Measure sensitivity first, in the tab of that name.").clicked() {
+                on = !on;
+                next.allocations.retain(|a| *a != allocation);
+                if on {
+                    next.allocations.push(allocation);
+                    next.allocations.sort();
+                }
+            }
+        }
+    });
+    ui.horizontal(|ui| {
+        let dim = |text: &str| RichText::new(text).color(scene.t.dim);
+        let choices = [("Accuracy", "Share of examples that are right."), ("Loss", "Mean cross-entropy.")];
+        if let Some(chosen) = segmented(ui, "Height", &choices, usize::from(next.by_loss)) {
+            next.by_loss = chosen == 1;
+        }
+        ui.label(dim("against"));
+        let title = AXES.iter().find(|(against, _)| *against == next.against).map_or("", |(_, title)| title);
+        let response = ComboBox::from_id_salt("Against").width(220.0).selected_text(title).show_ui(ui, |ui| {
+            for (against, title) in AXES {
+                ui.selectable_value(&mut next.against, against, title);
+            }
+        });
+        response.response.on_hover_text("What accuracy is weighed against.").accessible_name("Against");
+    });
+    if next != now {
+        scene.send(Command::SetSweeping(next));
+    }
+}
+
+/// Where a model stands on the axes.
+fn place(figures: &Figures, sweeping: &Sweeping) -> Option<[f64; 2]> {
+    let x = match sweeping.against {
+        Against::Sparsity => figures.sparsity * 100.0,
+        Against::Cost(cost) => figures.cost(cost)?,
+    };
+    let y = if sweeping.by_loss { figures.measured.loss? } else { figures.top1 * 100.0 };
+    Some([x, y])
+}
+
+fn axis_text(against: Against, value: f64) -> String {
+    match against {
+        Against::Sparsity => format!("{value:.0} %"),
+        Against::Cost(Cost::File | Cost::Zip | Cost::Smallest) => figures::bytes(value),
+        Against::Cost(Cost::Milliseconds) => figures::milliseconds(value),
+        Against::Cost(_) => figures::short_count(value),
+    }
+}
+
+fn inks(t: &Tokens) -> [Color32; 6] {
+    [t.accent, t.cut, t.coupled[1], t.coupled[0], t.caution, t.better]
+}
+
+fn plot(ui: &mut Ui, swept: &Swept, scene: &mut Scene<'_>) {
+    const LEGEND: f32 = 22.0;
+    let t = scene.t;
+    let sweeping = scene.session.view().sweeping.clone();
+    let figures = swept.points.iter().map(|point| &point.figures).chain(&swept.dense);
+    let all: Vec<[f64; 2]> = figures.filter_map(|f| place(f, &sweeping)).collect();
+    let span = |axis: usize| {
+        let values = all.iter().map(|place| place[axis]);
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), v| (lo.min(v), hi.max(v)))
+    };
+    let ((left, right), (bottom, top)) = (span(0), span(1));
+    let (left, right) = match sweeping.against {
+        Against::Sparsity => (0.0, 100.0),
+        Against::Cost(_) => (0.0f64.min(left), right * 1.04),
+    };
+    let margin = ((top - bottom) * 0.06).max(1e-3);
+    let (bottom, top) = if all.is_empty() { (0.0, 100.0) } else { ((bottom - margin).max(0.0), top + margin) };
+    let (against, by_loss) = (sweeping.against, sweeping.by_loss);
+    let mark = move |y: f64, step: f64| {
+        if by_loss { axis::mark_text(y, step) } else { format!("{} %", axis::mark_text(y, step)) }
+    };
+    let plot = axis::still_plot(
+        ui.scope_id().with("sweep"),
+        t,
+        axis::x_axis(move |x, _| axis_text(against, x)),
+        axis::y_axis(mark),
+    )
+    .height((ui.available_height() - LEGEND).max(140.0))
+    .show(ui, |plot| {
+        plot.set_plot_bounds(PlotBounds::from_min_max([left, bottom], [right.max(left + 1e-9), top]));
+    });
+    let transform = plot.transform;
+    let frame = *transform.frame();
+    let screen = |place: [f64; 2]| transform.position_from_point(&PlotPoint::new(place[0], place[1]));
+    let painter = ui.painter().with_clip_rect(frame.expand(5.0));
+    if let Some(dense) = swept.dense.as_ref().and_then(|dense| place(dense, &sweeping)) {
+        let y = screen(dense).y;
+        let ends = [pos2(frame.left(), y), pos2(frame.right(), y)];
+        painter.add(egui::Shape::dashed_line(&ends, Stroke::new(1.0, t.faint), 4.0, 4.0));
+    }
+    let curves = swept.curves();
+    let mut marks: Vec<(Pos2, &SweepPoint, Color32)> = Vec::new();
+    for ((_, points), ink) in curves.iter().zip(inks(t).into_iter().cycle()) {
+        let placed: Vec<(Pos2, &SweepPoint)> =
+            points.iter().filter_map(|point| Some((screen(place(&point.figures, &sweeping)?), *point))).collect();
+        let mut line: Vec<Pos2> = placed.iter().map(|(at, _)| *at).collect();
+        line.sort_by(|a, b| a.x.total_cmp(&b.x));
+        painter.add(egui::Shape::line(line, Stroke::new(1.4, ink.gamma_multiply(0.6))));
+        marks.extend(placed.into_iter().map(|(at, point)| (at, point, ink)));
+    }
+    let response = ui.interact(frame.expand(4.0), ui.scope_id().with("sweep pointer"), Sense::click());
+    let near = response.hover_pos().and_then(|pointer| {
+        let within = marks.iter().filter(|(at, ..)| at.distance(pointer) < REACH);
+        within.min_by(|a, b| a.0.distance(pointer).total_cmp(&b.0.distance(pointer)))
+    });
+    let current = scene.session.project().map(crate::app::Project::plan);
+    for (at, point, ink) in &marks {
+        let chosen = current.is_some_and(|plan| *plan == point.plan);
+        painter.circle_filled(*at, if point.front { 4.2 } else { 2.8 }, *ink);
+        if point.front || chosen {
+            let ring = if chosen { Stroke::new(2.0, t.text) } else { Stroke::new(1.2, ink.gamma_multiply(0.8)) };
+            painter.circle_stroke(*at, 6.6, ring);
+        }
+    }
+    if let Some((at, point, _)) = near {
+        painter.circle_stroke(*at, 8.0, Stroke::new(1.6, t.text));
+        ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
+        figures_of(ui, frame, point);
+        if response.clicked() {
+            scene.send(Command::TakeSweepPoint(point.index));
+        }
+    }
+    legend(ui, &curves, swept, scene);
+}
+
+/// Everything that was measured of a point, in a corner of the plot.
+fn figures_of(ui: &Ui, frame: egui::Rect, point: &SweepPoint) {
+    let t = theme::tokens(ui.ctx());
+    let f = &point.figures;
+    let mut text = format!(
+        "{} {}\n{} right, {} sparse\n{} parameters not zero",
+        point.setting.allocation.title(),
+        match point.setting.allocation.counts_deviations() {
+            true => format!("{:.2} \u{3c3}", point.setting.ratio),
+            false => figures::percent(point.setting.ratio, 0),
+        },
+        figures::percent(f.top1, 2),
+        figures::percent(f.sparsity, 1),
+        figures::short_count(f.nonzeros as f64),
+    );
+    if let Some(macs) = f.macs_nonzero {
+        text += &format!("\n{} MACs", figures::short_count(macs as f64));
+    }
+    text += &format!("\n{} zipped", figures::bytes(f.bytes.zip as f64));
+    if let Some(ms) = f.milliseconds {
+        text += &format!("\n{}", figures::milliseconds(ms));
+    }
+    text += "\nClick to take its plan";
+    let galley = ui.painter().layout_no_wrap(text, FontId::new(11.5, FontFamily::Proportional), t.text);
+    let rect = Align2::LEFT_BOTTOM.anchor_size(frame.left_bottom() + vec2(12.0, -10.0), galley.size());
+    ui.painter().rect_filled(rect.expand2(vec2(8.0, 6.0)), 6.0, t.raised);
+    ui.painter().galley(rect.min, galley, t.text);
+}
+
+fn legend(ui: &mut Ui, curves: &[(String, Vec<&SweepPoint>)], swept: &Swept, scene: &Scene<'_>) {
+    let t = scene.t;
+    ui.horizontal(|ui| {
+        ui.add_space(46.0);
+        ui.spacing_mut().item_spacing.x = 6.0;
+        let caption = |text: &str| RichText::new(text).font(theme::caption()).color(t.dim);
+        for ((name, _), ink) in curves.iter().zip(inks(t).into_iter().cycle()) {
+            let (dot, _) = ui.allocate_exact_size(vec2(8.0, 8.0), Sense::hover());
+            ui.painter().circle_filled(dot.center(), 3.5, ink);
+            ui.label(caption(name));
+            ui.add_space(6.0);
+        }
+        ui.label(caption("ringed: none is better for as little")).on_hover_text("The Pareto front.");
+        if let Some(first) = swept.refused.first() {
+            ui.label(RichText::new(format!("{} left out", swept.refused.len())).font(theme::caption()).color(t.caution))
+                .on_hover_text(first);
+        }
+    });
+}
