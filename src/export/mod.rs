@@ -3,6 +3,7 @@
 //! [`export`] writes a masked model beside its target, opens what it wrote, compares every byte and runs
 //! it against the model in memory; only a file that passed is renamed into place.
 
+mod count;
 mod deflate;
 mod error;
 mod proof;
@@ -11,9 +12,10 @@ mod report;
 mod size;
 mod write;
 
+pub use count::Count;
 pub use deflate::zip_bytes;
 pub use error::ExportError;
 pub use proof::{Equality, Proof, prove};
 pub use report::{Costs, ExportReport, GroupReport, LayerReport};
 pub use size::{Encoding, Sizes, TensorSizes, count_nonzeros, measure_sizes};
-pub use write::{Request, export};
+pub use write::{Pruned, Request, export};
