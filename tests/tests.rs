@@ -21,6 +21,7 @@ mod recognized;
 mod roundtrip;
 mod sample_data;
 mod sample_models;
+mod searching;
 mod shrinking;
 mod structure;
 mod support;

@@ -1,7 +1,6 @@
 use super::project::Opened;
-use crate::export::{self, Costs, Counts, ExportError, Sizes, count_nonzeros};
-use crate::model::{Layer, Model, Sizes as InputSizes, layer_macs, layers_of};
-use std::collections::HashMap;
+use crate::export::{self, Costs, Count, ExportError, Sizes};
+use crate::model::{Layer, Model, Sizes as InputSizes, layer_macs};
 use std::sync::Arc;
 
 /// What an export of the plan on screen would hold, counted on the model that it would write.
@@ -49,26 +48,20 @@ impl Stored {
         sizes: &InputSizes,
         cancelled: &mut dyn FnMut() -> bool,
     ) -> Result<Self, ExportError> {
-        let fixed = sizes.fix(pruned);
-        let shaped = fixed.as_ref().unwrap_or(pruned);
-        let left = layers_of(shaped);
-        let nonzeros: HashMap<&str, usize> =
-            pruned.tensors.iter().map(|(name, tensor)| (name.as_str(), count_nonzeros(tensor))).collect();
-        let alive = |layer: &Layer| nonzeros.get(layer.weight.as_str()).copied().unwrap_or(0);
+        let count = Count::of(pruned, sizes);
         let stored = |layer: &Layer| {
-            let Some(now) = left.iter().find(|l| l.name == layer.name) else {
+            let Some((now, nonzeros)) = count.layer(&layer.name) else {
                 return StoredLayer { macs: Some(0), ..StoredLayer::default() };
             };
-            StoredLayer { shape: now.shape.clone(), nonzeros: alive(now), macs: layer_macs(shaped, now) }
+            StoredLayer { shape: now.shape.clone(), nonzeros, macs: layer_macs(count.shaped(), now) }
         };
         let layers: Arc<[StoredLayer]> = opened.layers.iter().map(stored).collect();
-        let counts = Counts::of(pruned, sizes);
         Ok(Self {
-            params: counts.params,
-            nonzeros: counts.nonzeros,
-            macs: counts.macs,
-            macs_nonzero: counts.macs_nonzero,
-            costs: Costs::of(shaped),
+            params: count.params(),
+            nonzeros: count.nonzeros(),
+            macs: count.macs(),
+            macs_nonzero: count.macs_nonzero(),
+            costs: Costs::of(count.shaped()),
             layers,
             dead,
             shrunk,

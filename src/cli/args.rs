@@ -1,4 +1,4 @@
-use super::search_args::SensitivityArgs;
+use super::search_args::{MergeArgs, SensitivityArgs, SweepArgs};
 use crate::data::Split;
 use crate::model::Architecture;
 use crate::prune::{Criterion, Granularity, Normalization, Reduction, Rounding};
@@ -52,6 +52,10 @@ pub enum Command {
     Prune(Box<PruneArgs>),
     /// Measure how much each layer, or each group of channels that go together, can lose.
     Sensitivity(SensitivityArgs),
+    /// Measure accuracy and costs over amounts of pruning and ways to share them out.
+    Sweep(Box<SweepArgs>),
+    /// Put the parts of a sweep together that were measured with `sweep --shard`.
+    Merge(MergeArgs),
     /// Train one of the sample architectures.
     Train(TrainArgs),
     /// Measure latency, of two models interleaved.
@@ -137,7 +141,7 @@ pub struct PruneArgs {
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
-    /// Plan to carry out, as JSON or TOML.
+    /// Plan to carry out, as JSON or TOML; SWEEP.json#N takes that of the point N of a sweep.
     #[arg(long, value_name = "FILE", conflicts_with_all =
         ["granularity", "criterion", "scope", "include", "exclude"])]
     pub plan: Option<PathBuf>,

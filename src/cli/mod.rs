@@ -13,6 +13,8 @@ mod eval;
 mod failure;
 mod inspect;
 mod interrupt;
+mod output_kind;
+mod plan_file;
 mod plan_flags;
 mod prune;
 mod prune_text;
@@ -20,6 +22,7 @@ mod run;
 mod search_args;
 mod sensitivity;
 mod sizes;
+mod sweep;
 mod table;
 mod train;
 mod verify;
@@ -53,6 +56,8 @@ pub fn run(command: &Command, global: &Global) -> ExitCode {
         Command::Eval(args) => eval::eval(args, &console),
         Command::Prune(args) => prune::prune(args, &console),
         Command::Sensitivity(args) => sensitivity::sensitivity(args, &console),
+        Command::Sweep(args) => sweep::sweep(args, &console),
+        Command::Merge(args) => sweep::merge(args, &console),
         Command::Train(args) => train::train(args, &console),
         Command::Bench(args) => bench::bench(args, &console),
         Command::Verify => verify::verify(&console),

@@ -7,7 +7,7 @@ use anyhow::bail;
 /// A plan that names the criteria that the one to be carried out needs, before anything is ranked.
 pub(super) fn criteria_of(args: &PruneArgs, subject: &Subject<'_>) -> anyhow::Result<Plan> {
     if let Some(path) = &args.plan {
-        return Ok(prune::read_plan(path)?);
+        return super::plan_file::read(path);
     }
     let mut plan = Plan::dense();
     let by_layers = match args.granularity {
@@ -27,7 +27,7 @@ pub(super) fn criteria_of(args: &PruneArgs, subject: &Subject<'_>) -> anyhow::Re
 /// The plan of the file, or the one that the flags say.
 pub(super) fn plan_of(args: &PruneArgs, subject: &Subject<'_>) -> anyhow::Result<Plan> {
     let mut plan = match &args.plan {
-        Some(path) => prune::read_plan(path)?,
+        Some(path) => super::plan_file::read(path)?,
         None => Plan::dense(),
     };
     set_limits(&mut plan, &args.structure);

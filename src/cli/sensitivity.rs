@@ -3,17 +3,18 @@ use super::console::Console;
 use super::eval::{bind, open_data};
 use super::failure::{At as _, Interrupted, Outcome};
 use super::interrupt;
+use super::output_kind::OutputKind;
 use super::search_args::SensitivityArgs;
 use super::table::Table;
 use crate::app::figures;
 use crate::formats::{self, write_atomically};
 use crate::model::layers_of;
-use crate::prune::{self, Plan, Subject};
+use crate::prune::{Plan, Subject};
 use crate::search::sensitivity::{Row, Scan, ScanOptions, ScanRequest, scan, targets_of};
 use crate::search::{Curve, SearchError, Sensitivity, Target};
 use crate::stats::Statistics;
 use crate::structure::Structure;
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -44,7 +45,7 @@ struct SkippedReport<'a> {
 
 pub(super) fn sensitivity(args: &SensitivityArgs, console: &Console) -> Outcome {
     let start = Instant::now();
-    args.output.iter().try_for_each(|path| Kind::of(path).map(|_| ()))?;
+    OutputKind::check(&args.output)?;
     let model = formats::open(&args.model)?;
     let data = open_data(&args.data)?;
     let dense = bind(&model, &args.model)?;
@@ -53,7 +54,7 @@ pub(super) fn sensitivity(args: &SensitivityArgs, console: &Console) -> Outcome 
     let statistics = Statistics::of_model(&model, &layers);
     let subject =
         Subject { structure: structure.as_ref().ok(), statistics: &statistics, ..Subject::new(&model, &layers) };
-    let mut settings = args.plan.as_deref().map_or_else(|| Ok(Plan::dense()), prune::read_plan)?;
+    let mut settings = args.plan.as_deref().map_or_else(|| Ok(Plan::dense()), super::plan_file::read)?;
     calibration::set(&mut settings, &args.calibration, console);
     let targets = targets_of(&subject, &settings, args.groups, &args.include, &args.exclude).at(&args.model)?;
     let examples = calibration::open(&args.calibration, Some(&args.data.data))?;
@@ -127,33 +128,12 @@ fn run(request: &ScanRequest<'_>, args: &SensitivityArgs, console: &Console) -> 
     }
 }
 
-/// What a file holds, by its name.
-enum Kind {
-    Csv,
-    Json,
-    Svg,
-    Png,
-}
-
-impl Kind {
-    fn of(path: &Path) -> anyhow::Result<Self> {
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        match extension.as_deref() {
-            Some("csv") => Ok(Self::Csv),
-            Some("json") => Ok(Self::Json),
-            Some("svg") => Ok(Self::Svg),
-            Some("png") => Ok(Self::Png),
-            _ => bail!("the name has to end in .csv, .json, .svg or .png: {}", path.display()),
-        }
-    }
-}
-
 fn write(report: &Report<'_>, path: &Path) -> anyhow::Result<()> {
-    let bytes = match Kind::of(path)? {
-        Kind::Csv => report.sensitivity.to_csv().into_bytes(),
-        Kind::Json => [serde_json::to_vec_pretty(report)?, b"\n".to_vec()].concat(),
-        Kind::Svg => report.sensitivity.picture().to_svg().into_bytes(),
-        Kind::Png => report.sensitivity.picture().to_png().at(path)?,
+    let bytes = match OutputKind::of(path)? {
+        OutputKind::Csv => report.sensitivity.to_csv().into_bytes(),
+        OutputKind::Json => [serde_json::to_vec_pretty(report)?, b"\n".to_vec()].concat(),
+        OutputKind::Svg => report.sensitivity.picture().to_svg().into_bytes(),
+        OutputKind::Png => report.sensitivity.picture().to_png().at(path)?,
     };
     write_atomically(path, |file| file.write_all(&bytes)).at(path)?;
     Ok(())

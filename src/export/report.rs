@@ -1,14 +1,12 @@
 use super::proof::Outcome;
 use super::write::Pruned;
-use super::{Encoding, Equality, Proof, Sizes, TensorSizes, count_nonzeros, provenance};
+use super::{Count, Encoding, Equality, Proof, Sizes, TensorSizes, provenance};
 use crate::model::{
-    ENERGY_ASSUMPTIONS, Layer, Model, Sizes as InputSizes, activation_memory, effective_macs, layer_macs, layers_of,
-    model_energy, model_macs,
+    ENERGY_ASSUMPTIONS, Layer, Model, Sizes as InputSizes, activation_memory, layer_macs, model_energy, model_macs,
 };
 use crate::prune::{Criterion, Granularity, Plan, Subject, eligibility};
 use crate::structure::{Group, Inexact, UnitKind};
 use serde::Serialize;
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// What became of one layer.
@@ -169,27 +167,23 @@ impl ExportReport {
         path: PathBuf,
     ) -> Self {
         let written = pruned.written();
-        let fixed = |model: &Model| sizes.fix(model).unwrap_or_else(|_unfixed| model.clone());
-        let (before, after) = (fixed(subject.model), fixed(written));
-        let nonzeros: HashMap<&str, usize> =
-            written.tensors.iter().map(|(name, tensor)| (name.as_str(), count_nonzeros(tensor))).collect();
-        let left = layers_of(&after);
-        let alive: Vec<usize> = left.iter().map(|l| nonzeros.get(l.weight.as_str()).copied().unwrap_or(0)).collect();
+        let before = sizes.fix(subject.model).unwrap_or_else(|_unfixed| subject.model.clone());
+        let count = Count::of(written, sizes);
+        let after = count.shaped();
         let layers: Vec<LayerReport> = subject
             .layers
             .iter()
             .map(|layer| {
-                let now = left.iter().position(|l| l.name == layer.name);
-                let mut report = layer_report(written, (layer, now.map(|i| (&left[i], alive[i]))), plan, pruned);
+                let now = count.layer(&layer.name);
+                let mut report = layer_report(written, (layer, now), plan, pruned);
                 report.macs = layer_macs(&before, layer);
                 report.macs_after = match now {
-                    Some(now) => layer_macs(&after, &left[now]),
+                    Some((now, _)) => layer_macs(after, now),
                     None => report.macs.map(|_| 0),
                 };
                 report
             })
             .collect();
-        let (weights, nonzero) = layers.iter().fold((0, 0), |(w, n), r| (w + r.weights, n + r.nonzeros()));
         let (equal, not_run) = match outcome.proof {
             Proof::Ran(equality) => (Some(equality), None),
             Proof::BytesOnly(reason) => (None, Some(reason)),
@@ -198,14 +192,14 @@ impl ExportReport {
         Self {
             source: subject.model.display_name(),
             path,
-            sparsity: if weights == 0 { 0.0 } else { 1.0 - nonzero as f64 / weights as f64 },
-            nonzeros: nonzeros.values().map(|&n| n as u64).sum(),
-            params: written.parameter_count(),
+            sparsity: count.sparsity(subject.layers),
+            nonzeros: count.nonzeros(),
+            params: count.params(),
             params_before: subject.model.parameter_count(),
-            macs: model_macs(&after),
+            macs: count.macs(),
             macs_before: model_macs(&before),
-            macs_nonzero: effective_macs(&after, &left, &alive),
-            costs: Costs::of(&after),
+            macs_nonzero: count.macs_nonzero(),
+            costs: Costs::of(after),
             costs_before: Costs::of(&before),
             energy_assumptions: ENERGY_ASSUMPTIONS,
             bytes,
@@ -213,7 +207,8 @@ impl ExportReport {
             groups: group_reports(subject, pruned),
             blocks: pruned.mask.removal.blocks.iter().cloned().collect(),
             dead: pruned.mask.dead.len(),
-            added: left
+            added: count
+                .layers()
                 .iter()
                 .filter(|l| subject.layers.iter().all(|o| o.name != l.name))
                 .map(|l| l.name.clone())

@@ -2,7 +2,7 @@ use super::{ExportError, zip_bytes};
 use crate::formats;
 use crate::model::{DType, Model, Tensor, layers_of};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// A way to store a weight.
@@ -55,7 +55,7 @@ impl TensorSizes {
 
 /// Bytes of a model stored in several ways. Weights of layers are encoded, all other tensors are dense;
 /// `file` and `zip` also hold the header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     /// All tensors dense.
     pub dense: u64,

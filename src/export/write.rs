@@ -77,8 +77,9 @@ pub fn export(
     Ok(report)
 }
 
-/// A plan carried out: what was seen, and what is written.
-pub(super) struct Pruned {
+/// A plan carried out: what is seen, and what is written.
+#[derive(Clone, Debug)]
+pub struct Pruned {
     pub(super) mask: Mask,
     /// In full size.
     pub(super) masked: Model,
@@ -88,7 +89,11 @@ pub(super) struct Pruned {
 }
 
 impl Pruned {
-    fn new(subject: &Subject<'_>, plan: &Plan) -> Result<Self, ExportError> {
+    /// Carries a plan out.
+    ///
+    /// # Errors
+    /// [`ExportError`] if the plan does not fit the model, or asks for what does not go together.
+    pub fn new(subject: &Subject<'_>, plan: &Plan) -> Result<Self, ExportError> {
         let mask = subject.resolve(plan)?;
         let masked = subject.masked(&mask)?;
         let mut pruned = Self { mask, masked, rewritten: None, inexact: Vec::new() };
@@ -123,8 +128,13 @@ impl Pruned {
         Ok(())
     }
 
+    /// The model in full size with zeros, which is what accuracy on screen is measured on.
+    pub const fn masked(&self) -> &Model {
+        &self.masked
+    }
+
     /// Whether tensors are smaller than in the source.
-    pub(super) fn is_shrunk(&self) -> bool {
+    pub fn is_shrunk(&self) -> bool {
         self.rewritten.is_some() && !self.mask.removal.is_empty()
     }
 
@@ -140,7 +150,13 @@ impl Pruned {
         ExportError::Diverges { max_abs_diff, argmax_agreement, n, node: find().map(|found| found.node), path }
     }
 
-    pub(super) fn written(&self) -> &Model {
+    /// Whether what is written is not the masked model, but one of other shapes or with channels in another order.
+    pub const fn is_rewritten(&self) -> bool {
+        self.rewritten.is_some()
+    }
+
+    /// The model that a file would hold.
+    pub fn written(&self) -> &Model {
         self.rewritten.as_ref().unwrap_or(&self.masked)
     }
 }

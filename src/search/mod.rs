@@ -6,6 +6,7 @@ mod curve;
 mod error;
 pub mod picture;
 pub mod sensitivity;
+pub mod sweep;
 mod table;
 pub mod solve;
 

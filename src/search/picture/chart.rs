@@ -118,7 +118,8 @@ impl Chart {
         picture
     }
 
-    fn place(&self, [x, y]: [f64; 2]) -> [f32; 2] {
+    /// Where a point lies in the picture; what is beyond the axes lies on their border.
+    pub fn place(&self, [x, y]: [f64; 2]) -> [f32; 2] {
         [MARGIN + PLOT[0] * self.x.share(x), TOP + PLOT[1] * (1.0 - self.y.share(y))]
     }
 
