@@ -1,3 +1,4 @@
+use super::search_args::SensitivityArgs;
 use crate::data::Split;
 use crate::model::Architecture;
 use crate::prune::{Criterion, Granularity, Normalization, Reduction, Rounding};
@@ -49,6 +50,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Set weights to zero by a plan, export, and prove the file.
     Prune(Box<PruneArgs>),
+    /// Measure how much each layer, or each group of channels that go together, can lose.
+    Sensitivity(SensitivityArgs),
     /// Train one of the sample architectures.
     Train(TrainArgs),
     /// Measure latency, of two models interleaved.
@@ -349,7 +352,7 @@ fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
-fn positive(text: &str) -> Result<usize, String> {
+pub(super) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n @ 1..=1_000_000) => Ok(n),
         _ => Err("expected a number from 1 to 1000000".to_owned()),
@@ -416,7 +419,7 @@ fn normalization(text: &str) -> Result<Normalization, String> {
     )
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err("expected a number from 0 to 1".to_owned()),

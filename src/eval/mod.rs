@@ -13,6 +13,7 @@ mod evaluation;
 mod logits;
 mod options;
 mod paired;
+mod replay;
 mod runner;
 
 pub use answers::{Answers, answers};
@@ -24,4 +25,5 @@ pub use evaluation::{ClassAccuracy, Evaluation, wilson};
 pub use logits::OutputKind;
 pub use options::{EvalOptions, gives_scores, sizes_of};
 pub use paired::Paired;
+pub use replay::Replay;
 pub use runner::Runner;

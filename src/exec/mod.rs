@@ -2,7 +2,8 @@
 //!
 //! [`Program::compile`] turns a model's graph into a flat list of steps, [`Program::bind`] prepares the
 //! weights, and [`Bound::run`] evaluates, as often as needed. After an edit of some weights,
-//! [`Bound::rebind`] prepares only the steps that read them. [`TrainProgram`] runs the same graph
+//! [`Bound::rebind`] prepares only the steps that read them, and a [`Checkpoint`] keeps what the steps before
+//! them have computed. [`TrainProgram`] runs the same graph
 //! differentiably.
 //!
 //! # Element types
@@ -25,6 +26,7 @@ mod batching;
 mod body;
 mod bound;
 mod builder;
+mod checkpoint;
 mod convert;
 mod error;
 mod example;
@@ -40,6 +42,7 @@ mod steps;
 mod train;
 
 pub use bound::Bound;
+pub use checkpoint::Checkpoint;
 pub use error::{ExecError, UnsupportedNode};
 pub use example::{ExampleError, ExampleInputs};
 pub use ops::{BatchNormMode, supported as supported_operators};

@@ -3,6 +3,11 @@
 //! Everything here measures on examples that the caller gives, and never on others.
 
 mod curve;
+mod error;
+pub mod picture;
+pub mod sensitivity;
 pub mod solve;
+mod table;
 
 pub use curve::{Curve, Measured, Point, Sensitivity, Target};
+pub use error::SearchError;

@@ -59,7 +59,8 @@ mod tests {
     use super::*;
 
     fn hills(bins: usize, hills: &[(f64, f64, f64)]) -> Vec<f64> {
-        let height = |i: usize| hills.iter().map(|(at, wide, high)| high * (-((i as f64 - at) / wide).powi(2)).exp());
+        let height =
+            |i: usize| hills.iter().map(move |(at, wide, high)| high * (-((i as f64 - at) / wide).powi(2)).exp());
         (0..bins).map(|i| height(i).sum::<f64>().round()).collect()
     }
 
