@@ -1,4 +1,4 @@
-use super::search_args::SensitivityArgs;
+use super::search_args::{SensitivityArgs, SolveArgs};
 use crate::data::Split;
 use crate::model::Architecture;
 use crate::prune::{Criterion, Granularity, Normalization, Reduction, Rounding};
@@ -52,6 +52,8 @@ pub enum Command {
     Prune(Box<PruneArgs>),
     /// Measure how much each layer, or each group of channels that go together, can lose.
     Sensitivity(SensitivityArgs),
+    /// Find a plan for goals: a drop of accuracy, parameters, MACs, bytes or milliseconds.
+    Solve(Box<SolveArgs>),
     /// Train one of the sample architectures.
     Train(TrainArgs),
     /// Measure latency, of two models interleaved.
@@ -378,7 +380,7 @@ fn architecture(text: &str) -> Result<Architecture, String> {
     Architecture::from_name(text).ok_or_else(|| format!("expected one of {}", names()))
 }
 
-fn granularity(text: &str) -> Result<PieceFlag, String> {
+pub(super) fn granularity(text: &str) -> Result<PieceFlag, String> {
     match text {
         "head" => Ok(PieceFlag::Head),
         "head-dimension" => Ok(PieceFlag::HeadDimension),

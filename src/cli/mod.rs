@@ -20,6 +20,8 @@ mod run;
 mod search_args;
 mod sensitivity;
 mod sizes;
+mod solve;
+mod solve_text;
 mod table;
 mod train;
 mod verify;
@@ -53,6 +55,7 @@ pub fn run(command: &Command, global: &Global) -> ExitCode {
         Command::Eval(args) => eval::eval(args, &console),
         Command::Prune(args) => prune::prune(args, &console),
         Command::Sensitivity(args) => sensitivity::sensitivity(args, &console),
+        Command::Solve(args) => solve::solve(args, &console),
         Command::Train(args) => train::train(args, &console),
         Command::Bench(args) => bench::bench(args, &console),
         Command::Verify => verify::verify(&console),

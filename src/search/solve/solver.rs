@@ -58,7 +58,8 @@ pub fn halves(data: &Dataset, seed: u64) -> Result<(Dataset, Dataset), SolveErro
 }
 
 /// Looks for a plan that reaches the goals, and within them is as low as can be in the objective. See the
-/// [module](super::solve) for how, and on which examples. `found` hears of the ranges before the search begins.
+/// [module](super::solve) for how, and on which examples. `found` hears of the ranges before the search
+/// begins, if every goal lies in its own.
 ///
 /// # Errors
 /// [`SolveError::Unsatisfiable`] before anything is searched, where a goal lies outside its range;
@@ -92,8 +93,8 @@ pub fn solve(
     let most = lab.space.most.clone();
     let all = lab.measure(&most, "most", watch)?;
     let ranges = ranges(&lab, &dense, all)?;
-    found(&ranges);
     let bounds = bounds(request, &dense, &ranges)?;
+    found(&ranges);
     let curves = if request.strategies.iter().any(|strategy| strategy.needs_curves()) {
         Some(scan::scan(&lab, (request.cache, request.calibrated_on), watch)?)
     } else {
