@@ -22,6 +22,7 @@ mod roundtrip;
 mod sample_data;
 mod sample_models;
 mod shrinking;
+mod solving;
 mod structure;
 mod support;
 mod torch_files;
