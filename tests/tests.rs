@@ -23,6 +23,7 @@ mod sample_data;
 mod sample_models;
 mod searching;
 mod shrinking;
+mod solving;
 mod structure;
 mod support;
 mod torch_files;

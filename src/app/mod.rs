@@ -59,6 +59,6 @@ pub use selection::{SelectMode, Selection};
 pub use sensitivity::{Scan, SensitivityPicture};
 pub use session::{Effect, JobView, Session, View};
 pub use settings::{CountScale, LayoutSizes, Recent, Settings, ThemeChoice, storage_folder};
-pub use sweep::{Against, Sweeping, Swept};
 pub use stored::{Stored, StoredLayer};
+pub use sweep::{Against, Sweeping, Swept};
 pub use weight_picture::WeightPicture;

@@ -115,7 +115,11 @@ impl Asked {
         report(&done.sensitivity);
         if let Some(first) = done.skipped.first() {
             let more = done.skipped.len();
-            job.send(Report::Said(format!("{} could not be ranked, the first because: {}", figures::counted(more, "target", "targets"), first.reason)));
+            job.send(Report::Said(format!(
+                "{} could not be ranked, the first because: {}",
+                figures::counted(more, "target", "targets"),
+                first.reason
+            )));
         }
         Ok(())
     }

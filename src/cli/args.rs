@@ -1,4 +1,4 @@
-use super::search_args::{MergeArgs, SensitivityArgs, SweepArgs};
+use super::search_args::{MergeArgs, SensitivityArgs, SolveArgs, SweepArgs};
 use crate::data::Split;
 use crate::model::Architecture;
 use crate::prune::{Criterion, Granularity, Normalization, Reduction, Rounding};
@@ -56,6 +56,8 @@ pub enum Command {
     Sweep(Box<SweepArgs>),
     /// Put the parts of a sweep together that were measured with `sweep --shard`.
     Merge(MergeArgs),
+    /// Find a plan for goals: a drop of accuracy, parameters, MACs, bytes or milliseconds.
+    Solve(Box<SolveArgs>),
     /// Train one of the sample architectures.
     Train(TrainArgs),
     /// Measure latency, of two models interleaved.
@@ -382,7 +384,7 @@ fn architecture(text: &str) -> Result<Architecture, String> {
     Architecture::from_name(text).ok_or_else(|| format!("expected one of {}", names()))
 }
 
-fn granularity(text: &str) -> Result<PieceFlag, String> {
+pub(super) fn granularity(text: &str) -> Result<PieceFlag, String> {
     match text {
         "head" => Ok(PieceFlag::Head),
         "head-dimension" => Ok(PieceFlag::HeadDimension),

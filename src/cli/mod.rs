@@ -22,6 +22,8 @@ mod run;
 mod search_args;
 mod sensitivity;
 mod sizes;
+mod solve;
+mod solve_text;
 mod sweep;
 mod table;
 mod train;
@@ -58,6 +60,7 @@ pub fn run(command: &Command, global: &Global) -> ExitCode {
         Command::Sensitivity(args) => sensitivity::sensitivity(args, &console),
         Command::Sweep(args) => sweep::sweep(args, &console),
         Command::Merge(args) => sweep::merge(args, &console),
+        Command::Solve(args) => solve::solve(args, &console),
         Command::Train(args) => train::train(args, &console),
         Command::Bench(args) => bench::bench(args, &console),
         Command::Verify => verify::verify(&console),

@@ -3,6 +3,7 @@ use crate::model::Layer;
 use crate::prune::{self, Cut, Granularity, GroupPlan, LayerPlan, Plan, Subject};
 use crate::structure::{Block, Structure, StructureError, UnitKind};
 use anyhow::bail;
+use std::path::Path;
 
 /// A plan that names the criteria that the one to be carried out needs, before anything is ranked.
 pub(super) fn criteria_of(args: &PruneArgs, subject: &Subject<'_>) -> anyhow::Result<Plan> {
@@ -14,9 +15,10 @@ pub(super) fn criteria_of(args: &PruneArgs, subject: &Subject<'_>) -> anyhow::Re
         PieceFlag::Weights(granularity) => granularity != Granularity::Channel || !args.structure.shrink,
         _ => false,
     };
-    let selected: Vec<&Layer> = match by_layers {
-        true => prune::select(subject.layers, &args.include, &args.exclude)?,
-        false => subject.layers.iter().filter(|layer| layer.prunability.is_prunable()).collect(),
+    let selected: Vec<&Layer> = if by_layers {
+        prune::select(subject.layers, &args.include, &args.exclude)?
+    } else {
+        subject.layers.iter().filter(|layer| layer.prunability.is_prunable()).collect()
     };
     for layer in selected {
         plan.set(&layer.name, LayerPlan { criterion: args.criterion, ..LayerPlan::default() });
@@ -87,7 +89,23 @@ pub(super) fn without_effect(args: &PruneArgs, plan: &Plan) -> Option<String> {
     (!idle.is_empty()).then(|| format!("{names}: no effect here; --help says what it goes with"))
 }
 
-fn set_limits(plan: &mut Plan, flags: &StructureArgs) {
+/// Sees to it before anything is done that the plan has a place of its own.
+pub(super) fn check_plan_target(target: Option<&Path>, model: &Path, output: Option<&Path>) -> anyhow::Result<()> {
+    let Some(target) = target else { return Ok(()) };
+    let place = |path: &Path| std::path::absolute(path).and_then(|p| p.canonicalize().or(Ok(p))).ok();
+    for (what, other) in [("the model that is opened", Some(model)), ("the file that is written", output)] {
+        if place(target).is_some() && place(target) == other.and_then(place) {
+            bail!("the plan would replace {what}, choose another path for it: {}", target.display());
+        }
+    }
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => bail!("there is no folder for the plan: {}", target.display()),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn set_limits(plan: &mut Plan, flags: &StructureArgs) {
     plan.shrink |= flags.shrink;
     plan.permute |= flags.permute;
     fn set<T: Copy>(target: &mut T, flag: Option<T>) {
@@ -113,12 +131,7 @@ fn cut_layers(
     }
     let criterion = args.criterion;
     let mut selected = prune::select(subject.layers, &args.include, &args.exclude)?;
-    if args.structure.keep_first && selected.first().is_some_and(|first| is_first(first, subject.layers.iter())) {
-        selected.remove(0);
-    }
-    if args.structure.keep_last && selected.last().is_some_and(|last| is_first(last, subject.layers.iter().rev())) {
-        selected.pop();
-    }
+    spare_ends_of_layers(&mut selected, subject.layers, &args.structure);
     if selected.is_empty() {
         bail!("no layer of the model can be pruned: {}", args.model.display());
     }
@@ -131,6 +144,25 @@ fn cut_layers(
         plan.set(&layer, LayerPlan { granularity, criterion, cut, locked: false });
     }
     Ok(())
+}
+
+/// Takes the first and the last layer out of a selection where flags say so.
+pub(super) fn spare_ends_of_layers(selected: &mut Vec<&Layer>, layers: &[Layer], flags: &StructureArgs) {
+    if flags.keep_first && selected.first().is_some_and(|first| is_first(first, layers.iter())) {
+        selected.remove(0);
+    }
+    if flags.keep_last && selected.last().is_some_and(|last| is_first(last, layers.iter().rev())) {
+        selected.pop();
+    }
+}
+
+/// Takes the groups with the first and the last layer out of a selection where flags say so.
+pub(super) fn spare_ends_of_groups(selected: &mut Vec<usize>, structure: &Structure, flags: &StructureArgs) {
+    let groups = structure.groups();
+    let first = groups.iter().filter_map(|g| g.layers.first()).min();
+    let last = groups.iter().filter_map(|g| g.layers.last()).max();
+    let holds = |index: usize, layer: Option<&usize>| layer.is_some_and(|l| groups[index].layers.contains(l));
+    selected.retain(|&index| !(flags.keep_first && holds(index, first) || flags.keep_last && holds(index, last)));
 }
 
 /// Whether a layer is the first of some that can be pruned.
@@ -154,12 +186,7 @@ fn cut_groups(
     if !groups.iter().any(|group| kinds.contains(&group.kind)) {
         bail!("{}: {}", nothing_of(kinds, structure), args.model.display());
     }
-    let first = groups.iter().filter_map(|g| g.layers.first()).min();
-    let last = groups.iter().filter_map(|g| g.layers.last()).max();
-    let holds = |index: usize, layer: Option<&usize>| layer.is_some_and(|l| groups[index].layers.contains(l));
-    selected.retain(|&index| {
-        !(args.structure.keep_first && holds(index, first) || args.structure.keep_last && holds(index, last))
-    });
+    spare_ends_of_groups(&mut selected, structure, &args.structure);
     if selected.is_empty() {
         bail!("the layers that were chosen have no group that may be cut: {}", args.model.display());
     }
@@ -178,7 +205,7 @@ fn cut_groups(
 }
 
 /// Why there is nothing of some kinds to be removed.
-fn nothing_of(kinds: &[UnitKind], structure: &Structure) -> String {
+pub(super) fn nothing_of(kinds: &[UnitKind], structure: &Structure) -> String {
     match (kinds.first(), structure.pinned().first()) {
         (Some(UnitKind::Channel), Some(pinned)) => {
             let layer = &structure.layers()[pinned.layer].name;

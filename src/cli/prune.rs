@@ -4,7 +4,7 @@ use super::console::Console;
 use super::eval::{bind, compare, evaluate};
 use super::failure::{At as _, Interrupted, Outcome};
 use super::interrupt;
-use super::plan_flags::{criteria_of, plan_of, without_effect};
+use super::plan_flags::{check_plan_target, criteria_of, plan_of, without_effect};
 use super::prune_text::text;
 use super::sizes::{SizesReport, Taken};
 use crate::data::{Dataset, Split};
@@ -16,9 +16,7 @@ use crate::formats;
 use crate::model::{Model, layers_of};
 use crate::prune::{self, Plan, Subject};
 use crate::structure::Structure;
-use anyhow::bail;
 use serde::Serialize;
-use std::path::Path;
 
 #[derive(Serialize)]
 pub(super) struct Report {
@@ -65,7 +63,7 @@ pub(super) struct Accuracy {
 }
 
 pub(super) fn prune(args: &PruneArgs, console: &Console) -> Outcome {
-    check_plan_target(args)?;
+    check_plan_target(args.save_plan.as_deref(), &args.model, Some(&args.output))?;
     let model = formats::open(&args.model)?;
     let data = args.data.as_deref().map(|path| Dataset::open(path, Split::Test)).transpose()?;
     let layers = layers_of(&model);
@@ -136,22 +134,6 @@ fn measure_latency(model: &Model, taken: &Taken, args: &PruneArgs) -> anyhow::Re
         runs: both.a.runs,
         threads: rayon::current_num_threads(),
     })
-}
-
-/// Sees to it before anything is done that the plan has a place of its own.
-fn check_plan_target(args: &PruneArgs) -> anyhow::Result<()> {
-    let Some(target) = &args.save_plan else { return Ok(()) };
-    let place = |path: &Path| std::path::absolute(path).and_then(|p| p.canonicalize().or(Ok(p))).ok();
-    for (what, other) in [("the model that is opened", &args.model), ("the file that is written", &args.output)] {
-        if place(target).is_some() && place(target) == place(other) {
-            bail!("the plan would replace {what}, choose another path for it: {}", target.display());
-        }
-    }
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
-    match folder {
-        Some(folder) if !folder.is_dir() => bail!("there is no folder for the plan: {}", target.display()),
-        _ => Ok(()),
-    }
 }
 
 fn export_plan(

@@ -1,5 +1,6 @@
-use super::args::{CalibrationArgs, DataArgs, positive, share};
+use super::args::{CalibrationArgs, DataArgs, PieceFlag, StructureArgs, granularity, positive, share};
 use crate::prune::{Allocation, Criterion, Granularity};
+use crate::search::solve::{Limit, Quantity, Strategy};
 use crate::search::sweep::{Cost, Shard};
 use clap::Args;
 use std::path::PathBuf;
@@ -49,6 +50,82 @@ pub struct SensitivityArgs {
     /// Which examples the criterion looks at.
     #[command(flatten)]
     pub calibration: CalibrationArgs,
+}
+
+/// Arguments of `solve`.
+#[derive(Debug, Args)]
+pub struct SolveArgs {
+    /// Model file.
+    pub model: PathBuf,
+    /// Labelled examples that the result is checked on. The search looks at others: at --calibration, else at the
+    /// calibration or training part of the folder, else at one half of these.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Lose at most so many points of accuracy.
+    #[arg(long, value_name = "PT", value_parser = points)]
+    pub max_drop: Option<f64>,
+    /// Have at most so many parameters, as a number such as 120k or a share such as -60%; without --shrink those that
+    /// are not zero.
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = str::parse::<Limit>)]
+    pub params: Option<Limit>,
+    /// Take at most so many multiply-accumulates, such as 1.0G or -50%; without --shrink those with a weight that is not
+    /// zero.
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = str::parse::<Limit>)]
+    pub macs: Option<Limit>,
+    /// Have a file of at most so many bytes, such as 2MB or -50%; without --shrink in a zip archive.
+    #[arg(long, value_name = "B", allow_hyphen_values = true, value_parser = str::parse::<Limit>)]
+    pub bytes: Option<Limit>,
+    /// Take at most so long for one example, such as 8ms or -50%.
+    #[arg(long, value_name = "MS", allow_hyphen_values = true, value_parser = str::parse::<Limit>)]
+    pub latency: Option<Limit>,
+    /// What is to be as low as it can be: macs, params, bytes, latency or drop; without it macs with --shrink and params
+    /// without, or drop where that is not limited.
+    #[arg(long, value_name = "WHAT", value_parser = str::parse::<Quantity>)]
+    pub minimise: Option<Quantity>,
+    /// What is removed as one piece; see `prune --help`. Without it channels with --shrink, else single weights.
+    #[arg(long, value_name = "PIECE", value_parser = granularity)]
+    pub granularity: Option<PieceFlag>,
+    /// How pieces are ranked; see `prune --help`.
+    #[arg(long, value_name = "NAME", default_value = "l2", value_parser = str::parse::<Criterion>)]
+    pub criterion: Criterion,
+    /// Where candidates come from: greedy by measured curves, or an allocation: uniform, uniform+, global, lamp, erk,
+    /// isomorphic, sigma or sensitivity; repeatable. Without it greedy and global.
+    #[arg(long, value_name = "NAME", value_parser = strategy)]
+    pub allocation: Vec<Strategy>,
+    /// Only layers whose name matches, or groups with such a layer; repeatable.
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// Not the layers whose name matches, nor groups with such a layer; repeatable.
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Plan to begin with: what it locks or decides on other layers stays, and its scoring and limits hold.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// Search on at most so many examples, the classes in equal shares.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = positive)]
+    pub limit: usize,
+    /// Folder to keep measurements of single layers and groups in, so that nothing is measured twice.
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Write the plan that was found, as JSON, or TOML by its name.
+    #[arg(long, value_name = "FILE")]
+    pub save_plan: Option<PathBuf>,
+    /// Carry the plan out and write this file.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What is removed for good, and what is not.
+    #[command(flatten)]
+    pub structure: StructureArgs,
+    /// Which examples are searched on.
+    #[command(flatten)]
+    pub calibration: CalibrationArgs,
+}
+
+fn strategy(text: &str) -> Result<Strategy, String> {
+    match text {
+        "greedy" => Ok(Strategy::Greedy),
+        _ => text.parse::<Allocation>().map(Strategy::Allocation).map_err(|error| format!("{error}, or greedy")),
+    }
 }
 
 fn points(text: &str) -> Result<f64, String> {

@@ -12,8 +12,8 @@ mod evaluate;
 mod evaluation;
 mod logits;
 mod options;
-mod replay;
 mod paired;
+mod replay;
 mod runner;
 
 pub use answers::{Answers, answers};
@@ -24,6 +24,6 @@ pub use evaluate::evaluate;
 pub use evaluation::{ClassAccuracy, Evaluation, wilson};
 pub use logits::OutputKind;
 pub use options::{EvalOptions, gives_scores, sizes_of};
-pub use replay::Replay;
 pub use paired::Paired;
+pub use replay::Replay;
 pub use runner::Runner;

@@ -6,9 +6,9 @@ mod curve;
 mod error;
 pub mod picture;
 pub mod sensitivity;
+pub mod solve;
 pub mod sweep;
 mod table;
-pub mod solve;
 
 pub use curve::{Curve, Measured, Point, Sensitivity, Target};
 pub use error::SearchError;

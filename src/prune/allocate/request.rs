@@ -3,6 +3,7 @@ use crate::model::Layer;
 use crate::prune::pieces::piece_count;
 use crate::prune::resolve::weight_of;
 use crate::prune::{Criterion, Granularity, Plan, PruneError, Subject};
+use serde::Serialize;
 
 /// What an amount is shared out among.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub struct AllocationRequest {
 }
 
 /// What one target loses.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Share {
     /// Name of the layer or group.
     pub target: String,

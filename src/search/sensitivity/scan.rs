@@ -42,11 +42,7 @@ pub type Found<'a> = &'a mut dyn FnMut(&Measured, &Curve);
 /// # Errors
 /// [`SearchError::Cancelled`] if `observe` broke: what was measured until then is in the cache. Others if model, data
 /// and request do not fit together.
-pub fn scan(
-    request: &ScanRequest<'_>,
-    observe: Observe<'_>,
-    found: Found<'_>,
-) -> Result<Scan, SearchError> {
+pub fn scan(request: &ScanRequest<'_>, observe: Observe<'_>, found: Found<'_>) -> Result<Scan, SearchError> {
     let ScanRequest { subject, dense, data, options, .. } = *request;
     let ladder = options.ladder()?;
     let limits = EvalOptions { limit: options.limit, ..EvalOptions::for_data(subject.model, data) };

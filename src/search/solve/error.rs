@@ -3,6 +3,7 @@ use crate::eval::EvalError;
 use crate::exec::{ExampleError, ExecError};
 use crate::export::ExportError;
 use crate::prune::PruneError;
+use crate::search::SearchError;
 
 /// Why no plan was found.
 #[derive(Debug, thiserror::Error)]
@@ -17,8 +18,11 @@ pub enum SolveError {
     #[error("the {} of this model are not known", .0.title())]
     NotKnown(Quantity),
     /// There is nothing that may be removed.
-    #[error("nothing may be removed: no {0} was chosen that is not locked")]
-    NothingToRemove(&'static str),
+    #[error("nothing may be removed: what was chosen is locked, holds its limits already, or has a pattern")]
+    NothingToRemove,
+    /// Shares of layers and of groups are not of the same pieces.
+    #[error("layers and groups cannot share one amount: choose one kind, or the greedy strategy")]
+    Mixed,
     /// More than there is to remove.
     #[error(
         "the goal cannot be reached: {} of at most {} were asked for, and between {} and {} can be had",
@@ -84,6 +88,9 @@ pub enum SolveError {
     /// No inputs to measure time with.
     #[error(transparent)]
     Inputs(#[from] ExampleError),
+    /// Curves cannot be measured or kept.
+    #[error(transparent)]
+    Search(SearchError),
     /// The bytes of a candidate cannot be measured.
     #[error(transparent)]
     Export(ExportError),
@@ -103,6 +110,15 @@ impl From<ExportError> for SolveError {
         match error {
             ExportError::Cancelled => Self::Cancelled,
             other => Self::Export(other),
+        }
+    }
+}
+
+impl From<SearchError> for SolveError {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::Cancelled => Self::Cancelled,
+            other => Self::Search(other),
         }
     }
 }

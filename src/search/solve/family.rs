@@ -67,7 +67,7 @@ impl Family {
             (Strategy::Allocation(allocation), _) => {
                 let request = AllocationRequest {
                     allocation,
-                    targets: lab.space.chosen(),
+                    targets: lab.space.chosen().ok_or(SolveError::Mixed)?,
                     granularity: lab.space.granularity,
                     criterion: lab.space.criterion,
                     amount: 0.0,

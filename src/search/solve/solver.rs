@@ -7,9 +7,10 @@ use super::{Costs, Goal, Progress, Quantity, SolveError, Stage, Strategy, Watch,
 use crate::data::Dataset;
 use crate::eval::{EvalOptions, answers};
 use crate::exec::{Bound, Program};
-use crate::prune::{Criterion, Granularity, Plan, Share, Subject, Targets};
-use crate::search::Sensitivity;
+use crate::prune::{Criterion, Granularity, Plan, Share, Subject};
+use crate::search::{Curve, Sensitivity, Target};
 use std::ops::ControlFlow;
+use std::path::Path;
 
 /// What is asked for, of what, on which examples.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +22,7 @@ pub struct SolveRequest<'a> {
     /// Limits, scoring, locks, whether to shrink, and decisions on what is no target.
     pub base: &'a Plan,
     /// What may lose something; locked ones do not.
-    pub targets: &'a Targets,
+    pub targets: &'a [Target],
     /// Piece that layers lose; groups lose units.
     pub granularity: Granularity,
     /// How pieces are ranked.
@@ -36,6 +37,10 @@ pub struct SolveRequest<'a> {
     pub search: &'a Dataset,
     /// Labelled examples that are kept for the check.
     pub held_out: &'a Dataset,
+    /// Folder with what was measured before of single targets, which is made where it is missing.
+    pub cache: Option<&'a Path>,
+    /// [`Dataset::fingerprint`] of the examples that scores were worked out on.
+    pub calibrated_on: Option<u64>,
 }
 
 /// Fewest examples of which a half says anything.
@@ -53,7 +58,8 @@ pub fn halves(data: &Dataset, seed: u64) -> Result<(Dataset, Dataset), SolveErro
 }
 
 /// Looks for a plan that reaches the goals, and within them is as low as can be in the objective. See the
-/// [module](super::solve) for how, and on which examples. `found` hears of the ranges before the search begins.
+/// [module](super::solve) for how, and on which examples. `found` hears of the ranges before the search
+/// begins, if every goal lies in its own.
 ///
 /// # Errors
 /// [`SolveError::Unsatisfiable`] before anything is searched, where a goal lies outside its range;
@@ -87,10 +93,10 @@ pub fn solve(
     let most = lab.space.most.clone();
     let all = lab.measure(&most, "most", watch)?;
     let ranges = ranges(&lab, &dense, all)?;
-    found(&ranges);
     let bounds = bounds(request, &dense, &ranges)?;
+    found(&ranges);
     let curves = if request.strategies.iter().any(|strategy| strategy.needs_curves()) {
-        Some(scan::scan(&lab, watch)?)
+        Some(scan::scan(&lab, (request.cache, request.calibrated_on), watch)?)
     } else {
         None
     };
@@ -250,7 +256,7 @@ fn not_together(lab: &Lab<'_>, bounds: &Bounds) -> SolveError {
 }
 
 fn shares(space: &Space<'_>, removed: &[usize]) -> Vec<Share> {
-    let share = |((target, &pieces), &removed): ((&crate::search::Target, &usize), &usize)| Share {
+    let share = |((target, &pieces), &removed): ((&Target, &usize), &usize)| Share {
         target: target.name().to_owned(),
         pieces,
         removed,
@@ -300,7 +306,7 @@ fn outcomes(
 /// the last one as steep as to it.
 fn predicted(curves: &Sensitivity, removed: &[usize]) -> f64 {
     let dense = curves.dense.top1();
-    let lost = |(curve, &removed): (&crate::search::Curve, &usize)| {
+    let lost = |(curve, &removed): (&Curve, &usize)| {
         let (mut from, mut lost) = (0.0, 0.0);
         for point in &curve.points {
             let (to, then) = (point.removed as f64, dense - point.measured.top1());

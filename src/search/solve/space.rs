@@ -1,8 +1,10 @@
 use super::SolveError;
 use crate::prune::{
-    Criterion, Cut, Granularity, GroupPlan, LayerPlan, Plan, PruneError, Subject, Targets, resolve_group,
+    AllocationRequest, Criterion, Cut, Granularity, GroupPlan, LayerPlan, Plan, PruneError, Subject, Targets, allocate,
+    piece_count, resolve_group, resolve_with,
 };
 use crate::search::Target;
+use crate::structure::StructureError;
 
 /// What candidates are made of: how many pieces each target loses.
 #[derive(Clone, Debug)]
@@ -23,41 +25,59 @@ impl<'a> Space<'a> {
     pub fn of(
         subject: Subject<'a>,
         base: &'a Plan,
-        chosen: &Targets,
+        chosen: &[Target],
         (granularity, criterion): (Granularity, Criterion),
     ) -> Result<Self, SolveError> {
         let mut space =
             Self { subject, base, granularity, criterion, targets: Vec::new(), pieces: Vec::new(), most: Vec::new() };
-        match chosen {
-            Targets::Layers(names) => {
-                for layer in subject.layers.iter().filter(|layer| names.contains(&layer.name)) {
-                    if base.layer(&layer.name).locked || !layer.prunability.is_prunable() {
-                        continue;
-                    }
-                    let pieces = crate::prune::piece_count(layer, granularity);
-                    let by_ratio = (pieces as f64 * base.limits.max_ratio.clamp(0.0, 1.0)).floor() as usize;
-                    space.add(Target::Layer(layer.name.clone()), pieces, by_ratio.min(pieces.saturating_sub(1)));
-                }
-            }
-            Targets::Groups(names) => {
-                let groups = subject.structure.map_or(&[][..], |structure| structure.groups());
-                for (index, group) in groups.iter().enumerate().filter(|(_, group)| names.contains(&group.name)) {
-                    if base.group(&group.name).locked {
-                        continue;
-                    }
-                    let mut all = base.clone();
-                    let cut = Cut::Sparsity(1.0);
-                    all.set_group(&group.name, GroupPlan { criterion, cut, ..base.group(&group.name) });
-                    let most = resolve_group(&subject, index, &all)?.removed.len();
-                    space.add(Target::Group(group.name.clone()), group.units.len(), most);
-                }
+        let mut silent = None;
+        for target in chosen {
+            match space.room(target) {
+                Ok((pieces, most)) if most > 0 => space.add(target.clone(), pieces, most),
+                Ok(_) => {}
+                Err(error @ PruneError::CannotRank { .. }) => drop(silent.get_or_insert(error)),
+                Err(error) => return Err(error.into()),
             }
         }
-        if space.most.iter().all(|&most| most == 0) {
-            let kind = if matches!(chosen, Targets::Layers(_)) { "layer" } else { "group" };
-            return Err(SolveError::NothingToRemove(kind));
+        match silent {
+            _ if !space.targets.is_empty() => Ok(space),
+            Some(error) => Err(error.into()),
+            None => Err(SolveError::NothingToRemove),
         }
-        Ok(space)
+    }
+
+    /// Pieces that a target has, and those that may go; none of a locked one.
+    fn room(&self, target: &Target) -> Result<(usize, usize), PruneError> {
+        let Self { subject, base, granularity, criterion, .. } = *self;
+        match target {
+            Target::Layer(name) => {
+                let layer = subject.layers.iter().find(|layer| layer.name == *name);
+                let layer = layer.ok_or_else(|| PruneError::UnknownLayer { layer: name.clone() })?;
+                if base.layer(name).locked || !layer.prunability.is_prunable() || granularity.is_pattern() {
+                    return Ok((0, 0));
+                }
+                let pieces = piece_count(layer, granularity);
+                let by_ratio = (pieces as f64 * base.limits.max_ratio.clamp(0.0, 1.0)).floor() as usize;
+                let most = by_ratio.min(pieces.saturating_sub(1));
+                let mut own = Plan::dense();
+                own.set(name, LayerPlan { granularity, criterion, cut: Cut::Keep(pieces - most), locked: false });
+                resolve_with(&subject, &own)?;
+                Ok((pieces, most))
+            }
+            Target::Group(name) => {
+                let structure = subject.structure.ok_or(StructureError::NoGraph)?;
+                let index = structure.group_named(name);
+                let index = index.ok_or_else(|| PruneError::UnknownGroup { group: name.clone() })?;
+                let decision = base.group(name);
+                if decision.locked {
+                    return Ok((0, 0));
+                }
+                let mut all = base.clone();
+                all.set_group(name, GroupPlan { criterion, cut: Cut::Sparsity(1.0), ..decision });
+                let mask = resolve_group(&subject, index, &all)?;
+                Ok((mask.units, mask.removed.len()))
+            }
+        }
     }
 
     fn add(&mut self, target: Target, pieces: usize, most: usize) {
@@ -80,12 +100,14 @@ impl<'a> Space<'a> {
         plan
     }
 
-    /// The targets as an allocation takes them.
-    pub fn chosen(&self) -> Targets {
+    /// The targets as an allocation takes them; none of both kinds at once.
+    pub fn chosen(&self) -> Option<Targets> {
+        let layers = self.targets.iter().filter(|target| matches!(target, Target::Layer(_))).count();
         let names = self.targets.iter().map(|target| target.name().to_owned()).collect();
-        match self.targets.first() {
-            Some(Target::Group(_)) => Targets::Groups(names),
-            _ => Targets::Layers(names),
+        match layers {
+            0 => Some(Targets::Groups(names)),
+            _ if layers == self.targets.len() => Some(Targets::Layers(names)),
+            _ => None,
         }
     }
 
@@ -96,8 +118,8 @@ impl<'a> Space<'a> {
 }
 
 /// What an allocation would remove, and never more than may go.
-pub(super) fn allotted(space: &Space<'_>, request: &crate::prune::AllocationRequest) -> Result<Vec<usize>, PruneError> {
-    let shares = crate::prune::allocate(&space.subject, space.base, request)?.shares;
+pub(super) fn allotted(space: &Space<'_>, request: &AllocationRequest) -> Result<Vec<usize>, PruneError> {
+    let shares = allocate(&space.subject, space.base, request)?.shares;
     let removed = |(target, &most): (&Target, &usize)| {
         let share = shares.iter().find(|share| share.target == target.name());
         share.map_or(0, |share| share.removed.min(most))

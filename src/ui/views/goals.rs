@@ -63,15 +63,16 @@ fn fields(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.add_space(4.0);
     ui.horizontal(|ui| {
         ui.label(RichText::new("and as low as can be in").color(scene.t.dim));
-        let response = ComboBox::from_id_salt("Objective").width(120.0).selected_text(next.objective.title()).show_ui(
-            ui,
-            |ui| {
+        let response =
+            ComboBox::from_id_salt("Objective").width(120.0).selected_text(next.objective.title()).show_ui(ui, |ui| {
                 for quantity in Quantity::ALL {
                     ui.selectable_value(&mut next.objective, quantity, quantity.title());
                 }
-            },
-        );
-        response.response.on_hover_text("What is reduced further once the goals are reached.").accessible_name("Objective");
+            });
+        response
+            .response
+            .on_hover_text("What is reduced further once the goals are reached.")
+            .accessible_name("Objective");
         let choices = [
             ("Zeros only", "Weights are set to zero; shapes stay as they are."),
             ("Removed", "Channels are taken out for good, with all that goes with them."),
@@ -96,7 +97,8 @@ fn buttons(ui: &mut Ui, scene: &mut Scene<'_>) {
         }
         let problem = scene.session.why_no_scan();
         let button = primary_button(ui, "Find a plan", problem.is_none());
-        let button = button.on_hover_text("Measure what each layer or group can lose, and search. Nothing changes yet.");
+        let button =
+            button.on_hover_text("Measure what each layer or group can lose, and search. Nothing changes yet.");
         if button.on_disabled_hover_text(problem.unwrap_or_default()).clicked() {
             scene.send(Command::StartSolving);
         }
@@ -148,10 +150,14 @@ fn found(ui: &mut Ui, solution: &Solution, scene: &Scene<'_>) {
             ui.label(small(format!("asked \u{2264} {}", quantity.text(outcome.asked))));
             ui.label(small(format!("in the search {}", quantity.text(outcome.searched))));
             let ink = if outcome.reached { t.better } else { t.caution };
-            ui.label(RichText::new(format!("checked {}", quantity.text(outcome.checked))).font(theme::caption()).color(ink));
+            ui.label(
+                RichText::new(format!("checked {}", quantity.text(outcome.checked))).font(theme::caption()).color(ink),
+            );
             ui.end_row();
         }
-        if let (Some(dense), Some(now)) = (solution.dense.get(solution.objective), solution.costs.get(solution.objective)) {
+        if let (Some(dense), Some(now)) =
+            (solution.dense.get(solution.objective), solution.costs.get(solution.objective))
+        {
             let quantity = solution.objective;
             ui.label(small(quantity.title().to_owned()));
             ui.label(small(quantity.text(dense)));
@@ -188,7 +194,6 @@ fn found(ui: &mut Ui, solution: &Solution, scene: &Scene<'_>) {
         });
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,13 @@
 use super::{axis, goals};
-use crate::app::{Against, Command, Listing, Swept, Sweeping, figures};
+use crate::app::{Against, Command, Listing, Sweeping, Swept, figures};
 use crate::prune::Allocation;
 use crate::search::sweep::{Cost, Figures, SweepPoint};
 use crate::ui::Scene;
 use crate::ui::theme::{self, Tokens};
 use crate::ui::widgets::{ghost_button, primary_button, segmented};
-use egui::{Align, Align2, Color32, ComboBox, FontFamily, FontId, Id, Layout, Pos2, RichText, Sense, Stroke, Ui, pos2, vec2};
+use egui::{
+    Align, Align2, Color32, ComboBox, FontFamily, FontId, Id, Layout, Pos2, RichText, Sense, Stroke, Ui, pos2, vec2,
+};
 use egui_plot::{PlotBounds, PlotPoint};
 
 /// A point is under the pointer within this many points of the screen.
@@ -250,8 +252,10 @@ fn legend(ui: &mut Ui, curves: &[(String, Vec<&SweepPoint>)], swept: &Swept, sce
         }
         ui.label(caption("ringed: none is better for as little")).on_hover_text("The Pareto front.");
         if let Some(first) = swept.refused.first() {
-            ui.label(RichText::new(format!("{} left out", swept.refused.len())).font(theme::caption()).color(t.caution))
-                .on_hover_text(first);
+            ui.label(
+                RichText::new(format!("{} left out", swept.refused.len())).font(theme::caption()).color(t.caution),
+            )
+            .on_hover_text(first);
         }
     });
 }
