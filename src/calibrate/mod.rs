@@ -4,7 +4,17 @@
 //! batches, so that memory is bounded by the weights and one batch, whatever the number of examples; the result has
 //! the same bytes on any number of threads.
 
+mod activations;
+mod cholesky;
 mod error;
+mod hessian;
+mod reading;
+mod sending;
+#[cfg(test)]
+mod tests_support;
+mod unfold;
+mod wanda;
+mod watch;
 
 pub use error::CalibrateError;
 
@@ -25,20 +35,19 @@ pub type Observe<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 /// [`CalibrateError::Cancelled`] if `observe` broke, others if model and data do not fit together or the graph cannot
 /// be run.
 pub fn score(
-    _subject: &Subject<'_>,
+    subject: &Subject<'_>,
     criterion: Criterion,
-    _layers: &[&Layer],
+    layers: &[&Layer],
     data: Option<&Dataset>,
-    _calibration: Calibration,
-    _observe: Observe<'_>,
+    calibration: Calibration,
+    observe: Observe<'_>,
 ) -> Result<Scores, CalibrateError> {
     match criterion {
         Criterion::L1 | Criterion::L2 | Criterion::Linf => Ok(Scores::default()),
-        // MERGE: replace this arm by the two calls of `activations::score` and `hessian::score`.
-        Criterion::Apoz | Criterion::MeanActivation | Criterion::Wanda | Criterion::SparseGpt => {
-            let _data = examples(criterion, data)?;
-            Err(CalibrateError::Unavailable(criterion))
+        Criterion::Apoz | Criterion::MeanActivation | Criterion::Wanda => {
+            activations::score(subject, criterion, layers, examples(criterion, data)?, calibration, observe)
         }
+        Criterion::SparseGpt => hessian::score(subject, layers, examples(criterion, data)?, calibration, observe),
         _ => Err(CalibrateError::Unavailable(criterion)),
     }
 }
