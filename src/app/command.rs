@@ -1,9 +1,11 @@
 use super::filter::SortKey;
 use super::history::StepId;
+use super::proposals::Amount;
 use super::selection::SelectMode;
+use super::sensitivity::Scan;
 use super::settings::{CountScale, ThemeChoice};
 use crate::model::Sizes;
-use crate::prune::{Criterion, Cut, Granularity, Limits, Scoring};
+use crate::prune::{Allocation, Calibration, Criterion, Cut, Granularity, Limits, Scoring};
 use crate::stats::HistogramScale;
 use std::path::PathBuf;
 
@@ -18,6 +20,10 @@ pub enum PathPurpose {
     Export,
     /// Which folder of examples to measure on: images, CIFAR, IDX.
     OpenDataFolder,
+    /// Which examples criteria, sensitivity and goals look at.
+    OpenCalibration,
+    /// Where to write what a sensitivity scan measured.
+    SaveSensitivity,
     /// Which plan to load.
     OpenPlan,
     /// Where to write the plan.
@@ -32,10 +38,16 @@ pub enum Tab {
     Distribution,
     /// Channels of the focused layer, sorted by norm.
     Channels,
+    /// Two criteria on the same pieces.
+    Compare,
     /// The weights themselves as an image.
     Weights,
     /// Layers, what joins them, and which go together.
     Graph,
+    /// Ways to share an amount out over layers or groups.
+    Allocate,
+    /// How much each layer or group can lose by itself.
+    Sensitivity,
     /// Examples of the open data as the model gets them.
     Data,
     /// What the opened file is.
@@ -110,6 +122,8 @@ pub enum Command {
     OpenModel(PathBuf),
     /// Open a data set.
     OpenData(PathBuf),
+    /// Open the examples that criteria, sensitivity and goals look at.
+    OpenCalibration(PathBuf),
     /// Open a plan and make it the current one.
     OpenPlan(PathBuf),
     /// Write the current plan.
@@ -222,6 +236,20 @@ pub enum Command {
     ToggleBlock(String),
     /// How the scores of a group's layers are combined and compared.
     SetScoring(Scoring),
+    /// How sensitivity is measured and shown.
+    SetScan(Scan),
+    /// Cut each layer or group by itself, and measure.
+    StartScan,
+    /// Stop the scan; what was measured stays.
+    StopScan,
+    /// Write what the scan measured: CSV, SVG or PNG by the name.
+    SaveSensitivity(PathBuf),
+    /// How much is to be shared out.
+    SetAmount(Amount),
+    /// Share it out, as it was shown.
+    Allocate(Allocation),
+    /// Which examples criteria look at.
+    SetCalibration(Calibration),
     /// What groups keep at least.
     SetLimits(Limits),
     /// Reorder channels so that N:M patterns lose less, or count inputs in the order of the file.
@@ -237,6 +265,8 @@ pub enum Command {
 
     /// Show a view.
     ShowTab(Tab),
+    /// Which criterion to compare with that of the plan.
+    CompareWith(Criterion),
     /// Horizontal axis of the distribution.
     SetMagnitudeScale(HistogramScale),
     /// Vertical axis of the distribution.

@@ -1,7 +1,7 @@
 use super::project::Opened;
 use crate::formats::extension_in_kind;
 use crate::model::Layer;
-use crate::prune::{Criterion, Cut, Granularity, LayerPlan, Limits, Plan, Scoring};
+use crate::prune::{Calibration, Criterion, Cut, Granularity, LayerPlan, Limits, Plan, Scoring};
 use crate::structure::{Group, UnitKind};
 use std::path::Path;
 
@@ -15,6 +15,15 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
+    /// The same with the examples that criteria look at, as seen from the folder `here`.
+    #[must_use]
+    pub fn with_calibration(mut self, data: &Path, here: &Path) -> Self {
+        let path = data.strip_prefix(here).unwrap_or(data).to_string_lossy();
+        self.text.push_str(" --calibration ");
+        self.text.push_str(&quoted(&path));
+        self
+    }
+
     /// The same with input sizes that are not those proposed.
     #[must_use]
     pub fn with_sizes<'a>(mut self, sizes: impl Iterator<Item = (&'a str, usize)>) -> Self {
@@ -85,8 +94,9 @@ fn layer_flags(layers: &[Layer], plan: &Plan) -> Option<Vec<String>> {
     if first.granularity != Granularity::Element {
         words.push(format!("--granularity {}", first.granularity));
     }
-    if !first.granularity.by_weight() {
+    if !(first.granularity.by_weight() && first.criterion.is_norm()) {
         words.extend(criterion_word(first.criterion));
+        words.extend(examples_word(plan, first.criterion));
     }
     if !first.granularity.is_pattern() {
         words.extend(cut_word(first.cut));
@@ -118,6 +128,7 @@ fn group_flags(groups: &[Group], plan: &Plan) -> Option<Vec<String>> {
     }
     let mut words = vec![format!("--granularity {word}")];
     words.extend(criterion_word(first.criterion));
+    words.extend(examples_word(plan, first.criterion));
     words.extend(cut_word(first.cut));
     let (limits, fresh) = (&plan.limits, Limits::default());
     let mut flag = |differs: bool, text: String| words.extend(differs.then_some(text));
@@ -138,6 +149,12 @@ fn group_flags(groups: &[Group], plan: &Plan) -> Option<Vec<String>> {
 
 fn criterion_word(criterion: Criterion) -> Option<String> {
     (criterion != Criterion::default()).then(|| format!("--criterion {criterion}"))
+}
+
+fn examples_word(plan: &Plan, criterion: Criterion) -> Option<String> {
+    let examples = plan.calibration.examples;
+    let other = criterion.is_calibrated() && examples != Calibration::default().examples;
+    other.then(|| format!("--calibration-examples {examples}"))
 }
 
 fn cut_word(cut: Cut) -> Option<String> {

@@ -1,5 +1,6 @@
 use super::command::{EditPhase, Target};
 use super::figures;
+use super::messages::Severity;
 use super::project::{Opened, Project};
 use super::session::Session;
 use super::work::Report;
@@ -45,8 +46,27 @@ impl Session {
     pub(super) fn commit(&mut self, label: &str, plan: Plan) {
         let Some(project) = &mut self.project else { return };
         let was_dragging = project.is_dragging();
+        let before = project.emptied_when_settled();
         if project.settle(label, plan) || was_dragging {
+            self.warn_emptied(&before);
             self.after_commit();
+        }
+    }
+
+    /// Says which layers the last edit left nothing of.
+    fn warn_emptied(&mut self, before: &[usize]) {
+        let Some(project) = &self.project else { return };
+        let fresh: Vec<&str> = project
+            .emptied()
+            .into_iter()
+            .filter(|layer| !before.contains(layer))
+            .map(|layer| project.layers()[layer].name.as_str())
+            .collect();
+        if let [first, rest @ ..] = &fresh[..] {
+            let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+            let text =
+                format!("Nothing is left of {first}{more}: the network can no longer tell examples apart. Undo.");
+            self.messages.say(Severity::Warning, text);
         }
     }
 
@@ -109,6 +129,9 @@ impl Session {
                     Cut::Sparsity(share) => Cut::Sparsity(share),
                     _ => Cut::None,
                 };
+                if !d.criterion.ranks(granularity) {
+                    d.criterion = Criterion::default();
+                }
             }
         });
         let Some(plan) = plan else { return };

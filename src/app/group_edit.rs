@@ -3,7 +3,7 @@ use super::edit::describe;
 use super::figures;
 use super::messages::Severity;
 use super::session::Session;
-use crate::prune::{self, Criterion, Cut, GroupPlan, Limits, Plan, Scoring};
+use crate::prune::{self, Calibration, Criterion, Cut, GroupPlan, Limits, Plan, Scoring};
 
 impl Session {
     pub(super) fn show_listing(&mut self, listing: Listing) {
@@ -173,6 +173,12 @@ impl Session {
         let Some(project) = &self.project else { return };
         let plan = Plan { limits, ..project.plan().clone() };
         self.commit("Limits of groups", plan);
+    }
+
+    pub(super) fn set_calibration(&mut self, calibration: Calibration) {
+        let Some(project) = &self.project else { return };
+        let plan = Plan { calibration, ..project.plan().clone() };
+        self.commit(&figures::counted(calibration.examples, "calibration example", "calibration examples"), plan);
     }
 
     pub(super) fn set_permute(&mut self, permute: bool) {

@@ -1,5 +1,5 @@
 use super::project::Opened;
-use crate::prune::{self, Criterion, GroupMask, GroupPlan, Limits, Plan, Scoring};
+use crate::prune::{self, Criterion, GroupMask, GroupPlan, Limits, Plan, PruneError, Scoring};
 use crate::structure::{Removal, Structure};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,10 +13,19 @@ pub struct GroupPreview {
     pub order: Arc<[usize]>,
     /// Why the decision cannot be carried out.
     pub problem: Option<String>,
+    /// The criterion has not been asked yet.
+    pub waiting: bool,
 }
 
 /// Scores of a group's units and their order, or why there are none.
 type Scores = Result<(Arc<[f64]>, Arc<[usize]>), String>;
+
+fn in_order(scores: Result<Vec<f64>, PruneError>) -> Scores {
+    let scores: Arc<[f64]> = scores.map_err(|error| error.to_string())?.into();
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+    Ok((scores, order.into()))
+}
 
 /// What the plan on screen does to every group, and what that leaves of layers. Only groups whose decision
 /// changed are worked out again.
@@ -77,20 +86,23 @@ impl GroupPreviews {
         decision: &GroupPlan,
         plan: &Plan,
     ) -> GroupPreview {
-        let scores = self.scores.entry((index, criterion, scoring)).or_insert_with(|| {
-            let scores = prune::unit_scores(&opened.subject(), index, criterion, scoring);
-            let scores: Arc<[f64]> = scores.map_err(|e| e.to_string())?.into();
-            let mut order: Vec<usize> = (0..scores.len()).collect();
-            order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-            Ok((scores, order.into()))
-        });
+        let key = (index, criterion, scoring);
+        if !self.scores.contains_key(&key) {
+            let scores = match prune::unit_scores(&opened.subject(), index, criterion, scoring) {
+                Err(PruneError::NotScored { .. }) => return GroupPreview { waiting: true, ..GroupPreview::default() },
+                other => other,
+            };
+            self.scores.insert(key, in_order(scores));
+        }
+        let scores = self.scores.get(&key);
         let problem = |problem| GroupPreview { problem: Some(problem), ..GroupPreview::default() };
         let (scores, order) = match scores {
-            Ok((scores, order)) => (Arc::clone(scores), Arc::clone(order)),
-            Err(why) => return problem(why.clone()),
+            Some(Ok((scores, order))) => (Arc::clone(scores), Arc::clone(order)),
+            Some(Err(why)) => return problem(why.clone()),
+            None => return GroupPreview::default(),
         };
         match prune::decide(structure, index, decision, &plan.limits, scores) {
-            Ok(mask) => GroupPreview { mask: Some(mask), order, problem: None },
+            Ok(mask) => GroupPreview { mask: Some(mask), order, ..GroupPreview::default() },
             Err(error) => problem(error.to_string()),
         }
     }

@@ -4,10 +4,12 @@
 //! [`Session::dispatch`] is the one place that changes it, and [`Session::poll`] takes in what
 //! background work reports.
 
+mod calibration;
 mod carry_out;
 mod catalog;
 mod command;
 mod command_line;
+mod criteria;
 mod dispatch;
 mod edit;
 mod excerpt;
@@ -22,9 +24,11 @@ mod messages;
 mod open_data;
 mod preview;
 mod project;
+mod proposals;
 pub mod samples;
 mod scoreboard;
 mod selection;
+mod sensitivity;
 mod session;
 mod settings;
 mod snapshot;
@@ -35,6 +39,7 @@ mod work;
 pub use catalog::{Entry, Menu, catalog};
 pub use command::{Command, EditPhase, GroupTarget, Listing, Overlay, PathPurpose, Tab, Target};
 pub use command_line::{CommandLine, command_line};
+pub use criteria::CriteriaComparison;
 pub use excerpt::{ArrayExcerpt, Excerpt, Numbers};
 pub use filter::{Filter, SortKey, arrange};
 pub use graph_layout::{BoxKind, Curve, GraphBox, GraphEdge, GraphLayout};
@@ -45,8 +50,10 @@ pub use messages::{Message, Messages, Offer, Severity};
 pub use open_data::{Gallery, OpenData};
 pub use preview::{LayerPreview, Preview};
 pub use project::{Engine, Opened, Project, Thumbnail};
+pub use proposals::{Amount, Proposal, Proposals};
 pub use scoreboard::{Fidelity, Measured, Scoreboard};
 pub use selection::{SelectMode, Selection};
+pub use sensitivity::{Scan, SensitivityPicture};
 pub use session::{Effect, JobView, Session, View};
 pub use settings::{CountScale, LayoutSizes, Recent, Settings, ThemeChoice, storage_folder};
 pub use stored::{Stored, StoredLayer};

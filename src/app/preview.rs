@@ -1,7 +1,7 @@
 use super::group_preview::{GroupPreview, GroupPreviews};
 use super::project::Opened;
 use crate::model::Layer;
-use crate::prune::{self, Cut, Granularity, LayerPlan, Plan, Ranking, Subject};
+use crate::prune::{self, Cut, Granularity, LayerPlan, Plan, PruneError, Ranking, Subject};
 use std::sync::Arc;
 
 /// What the plan does to one layer, in numbers.
@@ -43,6 +43,11 @@ impl LayerPreview {
     /// Pieces that go.
     pub const fn removed(&self) -> usize {
         self.pieces - self.kept
+    }
+
+    /// Whether nothing would be left of the layer, so that the network could say nothing.
+    pub const fn is_emptied(&self) -> bool {
+        self.weights > 0 && (self.kept == 0 || self.gone + self.zeros == self.weights)
     }
 }
 
@@ -93,12 +98,12 @@ impl Preview {
         for (index, layer) in opened.layers.iter().enumerate() {
             let decision = plan.layer(&layer.name);
             if fresh {
-                let mut preview =
-                    preview_layer(opened, layer, if takes_a_look(&decision) { &dense } else { &decision });
-                preview.waiting = takes_a_look(&decision);
+                let later = takes_a_look(opened, layer, &decision);
+                let mut preview = preview_layer(opened, layer, if later { &dense } else { &decision });
+                preview.waiting |= later;
                 self.layers.push((decision, preview.clone(), preview));
             } else if self.layers[index].0 != decision {
-                let preview = if takes_a_look(&decision) {
+                let preview = if takes_a_look(opened, layer, &decision) {
                     let scores = self.layers[index].1.scores.clone();
                     let scores = scores.filter(|_| self.layers[index].0.granularity == decision.granularity);
                     LayerPreview { waiting: true, scores, ..self.layers[index].1.clone() }
@@ -118,9 +123,17 @@ impl Preview {
 }
 
 /// Whether a decision is about pieces that statistics do not know, so that it is worked out in the background.
-fn takes_a_look(decision: &LayerPlan) -> bool {
-    let known = matches!(decision.granularity, Granularity::Element | Granularity::Channel | Granularity::Row);
-    !known && (!decision.is_dense() || !decision.granularity.is_pattern())
+fn takes_a_look(opened: &Opened, layer: &Layer, decision: &LayerPlan) -> bool {
+    let known = match decision.granularity {
+        Granularity::Element if decision.criterion.is_norm() => true,
+        // What was zero before need not be what scores lowest.
+        Granularity::Element => {
+            let zeros = opened.statistics.get(&layer.name).map_or(0, |s| s.distribution.zeros());
+            zeros == 0 && !decision.criterion.updates_weights()
+        }
+        piece => piece.by_output(),
+    };
+    !known && (!decision.is_dense() || !decision.granularity.by_weight())
 }
 
 impl Preview {
@@ -215,6 +228,7 @@ fn preview_layer(opened: &Opened, layer: &Layer, decision: &LayerPlan) -> LayerP
     let subject = Subject { layers: std::slice::from_ref(layer), ..opened.subject() };
     let mask = match prune::sketch(&subject, &plan) {
         Ok(mask) => mask,
+        Err(PruneError::NotScored { .. }) => return LayerPreview { waiting: true, ..dense },
         Err(error) => return LayerPreview { problem: Some(error.to_string()), ..dense },
     };
     let Some(mask) = mask.layer(&layer.name) else { return dense };

@@ -4,7 +4,7 @@ use crate::eval::gives_scores;
 use crate::exec::{Bound, Program};
 use crate::formats::{self, FormatError};
 use crate::model::{Layer, Model, OpenSize, Prunability, Sizes, layer_macs, layers_of, model_macs, open_sizes};
-use crate::prune::{LayerPlan, Mask, Plan, PruneError, Ranking, Scores, Subject};
+use crate::prune::{Calibration, LayerPlan, Mask, Plan, PruneError, Ranking, Scores, Subject};
 use crate::stats::{HistogramScale, LayerStatistics, Statistics};
 use crate::structure::{Block, Group, Structure};
 use std::ops::ControlFlow;
@@ -193,6 +193,9 @@ fn ready(model: &Model) -> Result<Engine, String> {
     Ok(Engine { program, dense })
 }
 
+/// Examples, by fingerprint, and which of them: what scores belong to.
+pub(super) type ScoredOn = (Option<u64>, Calibration);
+
 /// An opened model with everything decided about it.
 #[derive(Debug)]
 pub struct Project {
@@ -202,6 +205,8 @@ pub struct Project {
     pub history: History,
     /// Sizes chosen for what the file leaves open; none before the user has chosen.
     pub(super) sizes: Option<Sizes>,
+    /// What the scores of [`Opened`] belong to.
+    pub(super) scored_on: Option<ScoredOn>,
     draft: Option<Plan>,
     preview: Preview,
 }
@@ -210,7 +215,7 @@ impl Project {
     /// A project at the current step of `history`.
     pub fn new(opened: Opened, history: History) -> Self {
         let preview = Preview::default();
-        let mut project = Self { opened, history, sizes: None, draft: None, preview };
+        let mut project = Self { opened, history, sizes: None, scored_on: None, draft: None, preview };
         project.refresh();
         project
     }
@@ -291,6 +296,35 @@ impl Project {
     /// Takes in decisions that were worked out in the background.
     pub(super) fn take_in_masks(&mut self, found: Vec<(usize, LayerPlan, LayerPreview)>) {
         self.preview.take_in(&self.opened, found);
+    }
+
+    /// Takes in what criteria said; what was said on other examples is forgotten.
+    pub(super) fn take_in_scores(&mut self, scores: Scores, on: ScoredOn) {
+        let mut known = if self.scored_on == Some(on) { (*self.opened.scores).clone() } else { Scores::default() };
+        known.extend(scores);
+        (self.opened.scores, self.scored_on) = (Arc::new(known), Some(on));
+        self.opened.resolved = Arc::default();
+        self.preview = Preview::default();
+        self.refresh();
+    }
+
+    /// Layers of which the plan on screen leaves nothing.
+    pub fn emptied(&self) -> Vec<usize> {
+        let previews = self.preview.layers().enumerate();
+        previews.filter(|(_, layer)| layer.is_emptied() && !layer.waiting).map(|(index, _)| index).collect()
+    }
+
+    /// As [`Project::emptied`], of the plan that was committed last, whatever is dragged now.
+    pub(super) fn emptied_when_settled(&mut self) -> Vec<usize> {
+        match self.draft.take() {
+            Some(draft) => {
+                self.refresh();
+                let emptied = self.emptied();
+                self.drag(draft);
+                emptied
+            }
+            None => self.emptied(),
+        }
     }
 
     /// Shows `plan` without committing it.

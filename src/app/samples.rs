@@ -1,4 +1,4 @@
-//! The bundled sample: LeNet-5 trained on Fashion-MNIST, and the 10,000 test images.
+//! The bundled sample: LeNet-5 trained on Fashion-MNIST, the 10,000 test images, and 4,096 to calibrate on.
 //!
 //! The files are looked for in the project that the program was built from, then in `sample_models` of
 //! the current folder; an installed program that finds neither uses the copies that it carries.
@@ -15,6 +15,10 @@ const DATA: &str = "fashion-mnist";
 static EMBEDDED_MODEL: &[u8] = include_bytes!("../../sample_models/lenet-5.safetensors");
 static EMBEDDED_IMAGES: &[u8] = include_bytes!("../../sample_models/fashion-mnist/t10k-images-idx3-ubyte.gz");
 static EMBEDDED_LABELS: &[u8] = include_bytes!("../../sample_models/fashion-mnist/t10k-labels-idx1-ubyte.gz");
+static EMBEDDED_CALIBRATION_IMAGES: &[u8] =
+    include_bytes!("../../sample_models/fashion-mnist/calibration-images-idx3-ubyte.gz");
+static EMBEDDED_CALIBRATION_LABELS: &[u8] =
+    include_bytes!("../../sample_models/fashion-mnist/calibration-labels-idx1-ubyte.gz");
 static EMBEDDED_TOML: &str = include_str!("../../sample_models/fashion-mnist/dataset.toml");
 
 /// The folder with the sample files, if there is one on this machine.
@@ -51,7 +55,18 @@ pub fn model() -> Result<Model, FormatError> {
 pub fn dataset() -> Result<Dataset, DataError> {
     match folder() {
         Some(folder) => Dataset::open(&folder.join(DATA), Split::Test),
-        None => embedded_dataset(),
+        None => embedded_dataset(Split::Test),
+    }
+}
+
+/// Opens the calibration images.
+///
+/// # Errors
+/// [`DataError`] if files were found but are damaged.
+pub fn calibration() -> Result<Dataset, DataError> {
+    match folder() {
+        Some(folder) => Dataset::open_calibration(&folder.join(DATA)),
+        None => embedded_dataset(Split::Calibration),
     }
 }
 
@@ -59,10 +74,14 @@ fn embedded_model() -> Result<Model, FormatError> {
     formats::open_bytes(&Bytes::from_static(EMBEDDED_MODEL), Path::new(MODEL))
 }
 
-fn embedded_dataset() -> Result<Dataset, DataError> {
+fn embedded_dataset(split: Split) -> Result<Dataset, DataError> {
     let path = Path::new(DATA);
     let preprocess = Preprocess::parse(EMBEDDED_TOML, &path.join("dataset.toml"))?;
-    Dataset::from_idx_bytes(EMBEDDED_IMAGES, EMBEDDED_LABELS, preprocess, Split::Test, path)
+    let (images, labels) = match split {
+        Split::Calibration => (EMBEDDED_CALIBRATION_IMAGES, EMBEDDED_CALIBRATION_LABELS),
+        _ => (EMBEDDED_IMAGES, EMBEDDED_LABELS),
+    };
+    Dataset::from_idx_bytes(images, labels, preprocess, split, path)
 }
 
 #[cfg(test)]
@@ -74,6 +93,8 @@ mod tests {
         let folder = folder().expect("tests run inside the project");
         assert_eq!(folder, Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_models"));
         assert_eq!(embedded_model().unwrap().tensors, model().unwrap().tensors);
-        assert_eq!(embedded_dataset().unwrap().fingerprint(), dataset().unwrap().fingerprint());
+        assert_eq!(embedded_dataset(Split::Test).unwrap().fingerprint(), dataset().unwrap().fingerprint());
+        let embedded = embedded_dataset(Split::Calibration).unwrap();
+        assert_eq!(embedded.fingerprint(), calibration().unwrap().fingerprint());
     }
 }

@@ -1,3 +1,4 @@
+use super::calibration::{Calibrated, Wanted};
 use super::command::{Command, Listing, Overlay, PathPurpose, Tab};
 use super::command_line::CommandLine;
 use super::excerpt::Excerpt;
@@ -6,9 +7,11 @@ use super::graph_picture::Drawn;
 use super::history::History;
 use super::messages::Messages;
 use super::open_data::{Gallery, OpenData};
-use super::project::Project;
+use super::project::{Project, ScoredOn};
+use super::proposals::{Amount, Asked as Proposed, Proposals};
 use super::scoreboard::Scoreboard;
 use super::selection::Selection;
+use super::sensitivity::Scan;
 use super::settings::{LayoutSizes, Settings};
 use super::weight_picture::{Asked, WeightPicture};
 use super::work::{Report, Slots};
@@ -16,7 +19,8 @@ use crate::data::{Dataset, Feed};
 use crate::eval::sizes_of;
 use crate::jobs::{Progress, Wake};
 use crate::model::Sizes;
-use crate::prune::Plan;
+use crate::prune::{Criterion, Plan};
+use crate::search::Sensitivity;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,6 +33,12 @@ pub struct View {
     pub group: Option<usize>,
     /// View of the middle column.
     pub tab: Tab,
+    /// Criterion that that of the plan is compared with.
+    pub compared_with: Criterion,
+    /// What is to be shared out.
+    pub amount: Amount,
+    /// How sensitivity is measured and shown.
+    pub scan: Scan,
     /// Text of the layer filter.
     pub filter: String,
     /// Order of the layer table.
@@ -66,6 +76,9 @@ pub struct JobView {
 pub struct Session {
     pub(super) project: Option<Project>,
     pub(super) data: Option<OpenData>,
+    pub(super) calibration: Option<Calibrated>,
+    /// What the scoring job was asked for last.
+    pub(super) scoring_asked: Option<(ScoredOn, Wanted)>,
     pub(super) selection: Selection,
     pub(super) view: View,
     pub(super) settings: Settings,
@@ -80,6 +93,11 @@ pub struct Session {
     /// The weights as they were last drawn, and what is wanted on screen.
     pub(super) picture: Option<(Asked, Arc<WeightPicture>)>,
     pub(super) picture_asked: Option<Asked>,
+    /// Ways to share an amount out, and what they were asked for last.
+    pub(super) proposals: Option<Arc<Proposals>>,
+    pub(super) proposals_asked: Option<Proposed>,
+    /// How much layers and groups can lose by themselves.
+    pub(super) sensitivity: Option<Arc<Sensitivity>>,
     /// The graph as it is drawn; of a model that was opened before until it is looked at.
     pub(super) graph: Option<Drawn>,
     /// The model that was opened leaves sizes open, and nobody has been asked yet.
@@ -100,6 +118,8 @@ impl Session {
         Ok(Self {
             project: None,
             data: None,
+            calibration: None,
+            scoring_asked: None,
             selection: Selection::default(),
             view: View::default(),
             settings,
@@ -112,6 +132,9 @@ impl Session {
             plan_file: None,
             picture: None,
             picture_asked: None,
+            proposals: None,
+            proposals_asked: None,
+            sensitivity: None,
             graph: None,
             sizes_due: false,
             round: 0,
@@ -197,7 +220,14 @@ impl Session {
         let proposed = project.opened.proposed_sizes();
         let chosen =
             project.sizes.iter().flat_map(Sizes::iter).filter(|(name, size)| proposed.get(name) != Some(*size));
-        Some(line.with_sizes(chosen))
+        let line = line.with_sizes(chosen);
+        let plan = project.plan();
+        let calibrated = plan.layers.values().any(|l| !l.is_dense() && l.criterion.is_calibrated())
+            || plan.groups.values().any(|g| !g.is_dense() && g.criterion.is_calibrated());
+        Some(match self.calibration().filter(|_| calibrated) {
+            Some(data) => line.with_calibration(data.path(), &self.here),
+            None => line,
+        })
     }
 
     /// Sizes of the inputs where the file leaves them open: those of the data, else those that were chosen.
@@ -265,6 +295,13 @@ impl Session {
         }
         self.draw_weights();
         self.draw_graph();
+        self.score_what_is_compared();
+        self.propose();
+    }
+
+    /// How much layers and groups can lose by themselves, as far as it was measured.
+    pub fn sensitivity(&self) -> Option<&Sensitivity> {
+        self.sensitivity.as_deref()
     }
 
     /// Waits until nothing runs and takes in the results. For tests and scripted use.
@@ -315,6 +352,7 @@ impl Session {
         self.plan_file = None;
         (self.picture, self.picture_asked) = (None, None);
         self.graph = None;
+        (self.proposals, self.proposals_asked, self.sensitivity) = (None, None, None);
         self.arrange_rows();
     }
 

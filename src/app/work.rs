@@ -1,3 +1,4 @@
+use super::calibration::CalibrationReport;
 use super::carry_out::{LayerTimes, Pruned, bind, bind_smaller, compare_latency, try_sizes};
 use super::graph_picture::GraphPicture;
 use super::history::{StepId, StepMetrics};
@@ -5,6 +6,7 @@ use super::messages::{Offer, Severity};
 use super::open_data::OpenData;
 use super::preview::{LayerPreview, look_at};
 use super::project::{Opened, Project};
+use super::proposals::Proposals;
 use super::scoreboard::Fidelity;
 use super::session::Session;
 use super::snapshot::Snapshot;
@@ -18,6 +20,7 @@ use crate::export::{self, ExportReport};
 use crate::jobs::{JobContext, Slot, Wake};
 use crate::model::{Model, Sizes as InputSizes, layer_macs, model_macs};
 use crate::prune::{self, LayerPlan, Plan};
+use crate::search::Sensitivity;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,8 +68,12 @@ pub(super) enum Report {
         cut: Plan,
         label: String,
     },
+    /// Calibration examples, and what criteria said of them.
+    Calibration(CalibrationReport),
     /// Decisions on pieces that take a look at all weights.
     Masks(Arc<Model>, Vec<(usize, LayerPlan, LayerPreview)>),
+    Proposals(Arc<Model>, Arc<Proposals>),
+    Sensitivity(Arc<Model>, Box<Sensitivity>),
     Picture(Asked, Arc<WeightPicture>),
     Graph(Arc<Model>, Arc<GraphPicture>),
     Exported(Box<ExportReport>),
@@ -87,8 +94,12 @@ pub(super) struct Slots {
     macs: Slot<Report>,
     pub(super) masks: Slot<Report>,
     checking: Slot<Report>,
+    pub(super) calibration: Slot<Report>,
+    pub(super) scoring: Slot<Report>,
     pub(super) picture: Slot<Report>,
     pub(super) graph: Slot<Report>,
+    pub(super) proposals: Slot<Report>,
+    pub(super) sensitivity: Slot<Report>,
     files: Slot<Report>,
     session: Slot<Report>,
     pub(super) settings: Slot<Report>,
@@ -107,8 +118,12 @@ impl Slots {
             macs: slot("count operations")?,
             masks: slot("rank pieces")?,
             checking: slot("try input sizes")?,
+            calibration: slot("open calibration data")?,
+            scoring: slot("score weights")?,
             picture: slot("draw weights")?,
             graph: slot("draw graph")?,
+            proposals: slot("share out")?,
+            sensitivity: slot("measure sensitivity")?,
             files: slot("write files")?,
             session: slot("save session")?,
             settings: slot("save settings")?,
@@ -116,13 +131,19 @@ impl Slots {
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Slot<Report>> {
-        self.visible().chain([&self.macs, &self.masks, &self.picture, &self.graph, &self.session, &self.settings])
+        let hidden = [&self.macs, &self.masks, &self.picture, &self.graph, &self.proposals];
+        self.visible().chain(hidden).chain([&self.session, &self.settings])
     }
 
     /// Work that the job strip shows.
     pub(super) fn visible(&self) -> impl Iterator<Item = &Slot<Report>> {
-        let files = [&self.opening, &self.data, &self.files, &self.checking];
-        files.into_iter().chain([&self.pruned, &self.dense, &self.latency, &self.sizes])
+        let files = [&self.opening, &self.data, &self.files, &self.checking, &self.calibration];
+        files.into_iter().chain([&self.scoring, &self.sensitivity]).chain([
+            &self.pruned,
+            &self.dense,
+            &self.latency,
+            &self.sizes,
+        ])
     }
 
     pub(super) fn receive(&self) -> Option<Report> {
@@ -161,6 +182,7 @@ impl Session {
             }
             Err(error) => job.send(Report::Failed(error.to_string())),
         });
+        self.start_opening_sample_calibration();
         self.slots.data.submit("Opening Fashion-MNIST", |job| {
             job.send(match samples::dataset() {
                 Ok(data) => Report::Data(Box::new(OpenData::new(data)), samples::data_path()),
@@ -254,6 +276,9 @@ impl Session {
         self.ticket += 1;
         self.scoreboard.outdate_plan();
         self.slots.latency.cancel();
+        if self.waits_for_scores() {
+            return self.slots.pruned.cancel();
+        }
         self.start_measuring_sizes();
         self.start_working_out_masks();
         let Some(project) = &self.project else { return };
@@ -447,6 +472,7 @@ impl Session {
                     self.save_settings();
                 }
                 self.data = Some(*data);
+                self.look_for_calibration(path.as_deref());
                 // What is stored does not depend on data.
                 self.scoreboard = super::Scoreboard {
                     unavailable: self.scoreboard.unavailable.take(),
@@ -498,12 +524,15 @@ impl Session {
                 }
             }
             Report::Ranked { model, from, cut, label } => self.take_in_ranking(&model, &from, cut, &label),
+            Report::Calibration(report) => self.take_in_calibration(report),
             Report::Masks(model, found) => {
                 if let Some(project) = self.project.as_mut().filter(|p| Arc::ptr_eq(&p.opened.model, &model)) {
                     project.take_in_masks(found);
                     self.arrange_rows();
                 }
             }
+            Report::Sensitivity(model, measured) => self.take_in_sensitivity(&model, *measured),
+            Report::Proposals(model, proposals) => self.take_in_proposals(&model, proposals),
             Report::Picture(asked, picture) => self.take_in_picture(&asked, picture),
             Report::Graph(model, picture) => self.take_in_graph(&model, picture),
             Report::Exported(report) => {
@@ -611,7 +640,7 @@ impl Session {
 }
 
 /// Shows how far a job has come; breaks if it should stop.
-fn tell(job: &JobContext<Report>, done: u64, total: u64) -> ControlFlow<()> {
+pub(super) fn tell(job: &JobContext<Report>, done: u64, total: u64) -> ControlFlow<()> {
     job.progress(done, total);
     if job.superseded() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
@@ -628,7 +657,7 @@ fn report_failure(job: &JobContext<Report>, result: Result<Evaluation, EvalError
     }
 }
 
-fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned())
 }
 

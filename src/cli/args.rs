@@ -1,3 +1,4 @@
+use super::search_args::SensitivityArgs;
 use crate::data::Split;
 use crate::model::Architecture;
 use crate::prune::{Criterion, Granularity, Normalization, Reduction, Rounding};
@@ -49,6 +50,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Set weights to zero by a plan, export, and prove the file.
     Prune(Box<PruneArgs>),
+    /// Measure how much each layer, or each group of channels that go together, can lose.
+    Sensitivity(SensitivityArgs),
     /// Train one of the sample architectures.
     Train(TrainArgs),
     /// Measure latency, of two models interleaved.
@@ -179,9 +182,9 @@ pub struct PruneArgs {
     /// What is removed for good, and what is not.
     #[command(flatten)]
     pub structure: StructureArgs,
-    /// Options that later versions will take.
+    /// Which examples criteria look at.
     #[command(flatten)]
-    pub later: LaterArgs,
+    pub calibration: CalibrationArgs,
 }
 
 /// Options of `prune` on removing channels for good.
@@ -225,24 +228,23 @@ pub struct StructureArgs {
     pub no_latency: bool,
 }
 
-/// Options of `prune` that are known but not available yet. They are not shown in the help.
-#[derive(Debug, Args)]
-pub struct LaterArgs {
-    #[arg(long, hide = true, value_name = "DATA")]
-    calibration: Option<PathBuf>,
-}
-
-impl LaterArgs {
-    /// The first option given that is not available yet.
-    pub(super) fn first(&self) -> Option<&'static str> {
-        self.calibration.is_some().then_some("--calibration")
-    }
+/// Which examples criteria look at.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Criteria that look at examples")]
+pub struct CalibrationArgs {
+    /// Examples that criteria look at; without it the calibration part, or else the training part, of the folder
+    /// given with --data.
+    #[arg(long, value_name = "DATA")]
+    pub calibration: Option<PathBuf>,
+    /// Look at this many of them, the classes in equal shares; 512 without it.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub calibration_examples: Option<usize>,
 }
 
 /// Arguments of `train`.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// mlp-300-100, lenet-5 or resnet-8.
+    /// mlp-300-100, mlp-512, lenet-5 or resnet-8.
     #[arg(value_name = "ARCH", value_parser = architecture)]
     pub architecture: Architecture,
     /// Folder with training examples, and test examples to measure the result on.
@@ -350,7 +352,7 @@ fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
-fn positive(text: &str) -> Result<usize, String> {
+pub(super) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n @ 1..=1_000_000) => Ok(n),
         _ => Err("expected a number from 1 to 1000000".to_owned()),
@@ -417,7 +419,7 @@ fn normalization(text: &str) -> Result<Normalization, String> {
     )
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err("expected a number from 0 to 1".to_owned()),

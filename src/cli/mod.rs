@@ -6,6 +6,7 @@
 
 mod args;
 mod bench;
+mod calibration;
 mod console;
 mod demo;
 mod eval;
@@ -16,6 +17,8 @@ mod plan_flags;
 mod prune;
 mod prune_text;
 mod run;
+mod search_args;
+mod sensitivity;
 mod sizes;
 mod table;
 mod train;
@@ -49,6 +52,7 @@ pub fn run(command: &Command, global: &Global) -> ExitCode {
         Command::Run(args) => run::run(args, &console),
         Command::Eval(args) => eval::eval(args, &console),
         Command::Prune(args) => prune::prune(args, &console),
+        Command::Sensitivity(args) => sensitivity::sensitivity(args, &console),
         Command::Train(args) => train::train(args, &console),
         Command::Bench(args) => bench::bench(args, &console),
         Command::Verify => verify::verify(&console),

@@ -4,6 +4,26 @@ use crate::prune::{self, Cut, Granularity, GroupPlan, LayerPlan, Plan, Subject};
 use crate::structure::{Block, Structure, StructureError, UnitKind};
 use anyhow::bail;
 
+/// A plan that names the criteria that the one to be carried out needs, before anything is ranked.
+pub(super) fn criteria_of(args: &PruneArgs, subject: &Subject<'_>) -> anyhow::Result<Plan> {
+    if let Some(path) = &args.plan {
+        return Ok(prune::read_plan(path)?);
+    }
+    let mut plan = Plan::dense();
+    let by_layers = match args.granularity {
+        PieceFlag::Weights(granularity) => granularity != Granularity::Channel || !args.structure.shrink,
+        _ => false,
+    };
+    let selected: Vec<&Layer> = match by_layers {
+        true => prune::select(subject.layers, &args.include, &args.exclude)?,
+        false => subject.layers.iter().filter(|layer| layer.prunability.is_prunable()).collect(),
+    };
+    for layer in selected {
+        plan.set(&layer.name, LayerPlan { criterion: args.criterion, ..LayerPlan::default() });
+    }
+    Ok(plan)
+}
+
 /// The plan of the file, or the one that the flags say.
 pub(super) fn plan_of(args: &PruneArgs, subject: &Subject<'_>) -> anyhow::Result<Plan> {
     let mut plan = match &args.plan {

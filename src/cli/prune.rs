@@ -1,9 +1,10 @@
 use super::args::PruneArgs;
+use super::calibration;
 use super::console::Console;
 use super::eval::{bind, compare, evaluate};
 use super::failure::{At as _, Interrupted, Outcome};
 use super::interrupt;
-use super::plan_flags::{plan_of, without_effect};
+use super::plan_flags::{criteria_of, plan_of, without_effect};
 use super::prune_text::text;
 use super::sizes::{SizesReport, Taken};
 use crate::data::{Dataset, Split};
@@ -64,16 +65,18 @@ pub(super) struct Accuracy {
 }
 
 pub(super) fn prune(args: &PruneArgs, console: &Console) -> Outcome {
-    if let Some(option) = args.later.first() {
-        bail!("`{option}` is not available yet");
-    }
     check_plan_target(args)?;
     let model = formats::open(&args.model)?;
     let data = args.data.as_deref().map(|path| Dataset::open(path, Split::Test)).transpose()?;
     let layers = layers_of(&model);
     let structure = Structure::of(&model);
     let subject = Subject { structure: structure.as_ref().ok(), ..Subject::new(&model, &layers) };
-    let plan = plan_of(args, &subject)?;
+    let mut asked = criteria_of(args, &subject)?;
+    calibration::set(&mut asked, &args.calibration, console);
+    let examples = calibration::open(&args.calibration, args.data.as_deref())?;
+    let scores = calibration::score(&subject, &asked, examples.as_ref(), console)?;
+    let subject = Subject { scores: &scores, ..subject };
+    let plan = Plan { calibration: asked.calibration, ..plan_of(args, &subject)? };
     if let Some(remark) = without_effect(args, &plan) {
         console.note(&remark);
     }

@@ -1,6 +1,6 @@
-use super::dataset::{Examples, hash, mix};
+use super::dataset::Examples;
 use super::preprocess::Affine;
-use crate::model::{DType, Tensor};
+use crate::model::{DType, Tensor, hash, mix};
 
 /// One array of a data set: a row for each example.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use super::idx::{self, IdxArray};
 use super::locate::{self, Source};
 use super::preprocess::{Affine, Preprocess};
 use super::{DataError, Observe, cifar, images, named, open, order, table, tokens};
-use crate::model::{DType, Tensor};
+use crate::model::{DType, Tensor, mix};
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -90,6 +90,18 @@ impl Dataset {
     /// [`DataError`] if nothing fits, or anything in it is damaged, contradictory or not finite.
     pub fn open(path: &Path, split: Split) -> Result<Self, DataError> {
         Self::open_with(path, split, None)
+    }
+
+    /// Opens the calibration part of a folder, or its training part if it has none; a file as it is.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn open_calibration(path: &Path) -> Result<Self, DataError> {
+        let found = Self::open(path, Split::Calibration);
+        if found.is_err() && path.is_dir() {
+            return Self::open(path, Split::Train).or(found);
+        }
+        found
     }
 
     /// As [`Dataset::open`], with the `dataset.toml` at `toml` in place of the one beside the data.
@@ -401,20 +413,6 @@ impl Dataset {
         let state = columns.iter().fold(state, |state, column| column.hash_of_kind(state));
         self.labels().unwrap_or_default().iter().map(|&l| u64::from(l)).fold(state, mix)
     }
-}
-
-pub(super) const fn mix(state: u64, word: u64) -> u64 {
-    // The finalizer of SplitMix64 over a running state.
-    let mut z = (state ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-pub(super) fn hash(bytes: &[u8]) -> u64 {
-    let (words, tail) = bytes.as_chunks::<8>();
-    let state = words.iter().fold(bytes.len() as u64, |state, &word| mix(state, u64::from_le_bytes(word)));
-    tail.iter().fold(state, |state, &byte| mix(state, u64::from(byte)))
 }
 
 #[cfg(test)]

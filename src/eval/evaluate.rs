@@ -22,35 +22,66 @@ pub fn evaluate(
     options: &EvalOptions,
     observe: &mut dyn FnMut(&Evaluation) -> ControlFlow<()>,
 ) -> Result<Evaluation, EvalError> {
-    let start = Instant::now();
-    let labels = data.labels().ok_or(EvalError::NoLabels)?;
-    if data.is_empty() {
-        return Err(EvalError::NoExamples);
-    }
+    let mut tally = Tally::new(data, options)?;
     let feed = Feed::new(data, runner.inputs())?;
-    let mut order = data.stratified_order(ORDER_SEED);
-    order.truncate(options.limit.unwrap_or(usize::MAX));
-    let mut result = Evaluation { total: order.len(), ..Evaluation::default() };
+    let order = order_of(data, options);
     for indices in order.chunks(feed.rows(options.batch)) {
         let batch = feed.batch(indices)?;
-        let outputs = runner.run(&batch.inputs)?;
-        let scores = Scores::of(outputs.first(), batch.rows)?;
-        if result.per_class.is_empty() {
-            result.per_class = classes(data, scores.classes);
-        }
-        for (row, &index) in scores.rows().zip(indices) {
-            let label = labels[index] as usize;
-            if label >= scores.classes {
-                return Err(EvalError::LabelOutOfRange { index, label: labels[index], classes: scores.classes });
-            }
-            count(&mut result, row, label, options);
-        }
-        result.seconds = start.elapsed().as_secs_f64();
-        if observe(&result).is_break() {
+        tally.add(&runner.run(&batch.inputs)?, batch.rows, indices)?;
+        if observe(&tally.result).is_break() {
             return Err(EvalError::Cancelled);
         }
     }
-    Ok(result)
+    Ok(tally.result)
+}
+
+/// The examples that are measured, in the order in which they are seen.
+pub(super) fn order_of(data: &Dataset, options: &EvalOptions) -> Vec<usize> {
+    let mut order = data.stratified_order(ORDER_SEED);
+    order.truncate(options.limit.unwrap_or(usize::MAX));
+    order
+}
+
+/// Counts what is right, batch by batch.
+pub(super) struct Tally<'a> {
+    data: &'a Dataset,
+    labels: &'a [u32],
+    options: &'a EvalOptions,
+    start: Instant,
+    pub result: Evaluation,
+}
+
+impl<'a> Tally<'a> {
+    /// # Errors
+    /// [`EvalError::NoLabels`] or [`EvalError::NoExamples`] where there is nothing to count.
+    pub fn new(data: &'a Dataset, options: &'a EvalOptions) -> Result<Self, EvalError> {
+        let labels = data.labels().ok_or(EvalError::NoLabels)?;
+        if data.is_empty() {
+            return Err(EvalError::NoExamples);
+        }
+        let total = options.limit.map_or(data.len(), |limit| limit.min(data.len()));
+        Ok(Self { data, labels, options, start: Instant::now(), result: Evaluation { total, ..Evaluation::default() } })
+    }
+
+    /// Counts the results of a run on the examples at `indices`, of `rows` examples in all.
+    ///
+    /// # Errors
+    /// [`EvalError::OutputShape`] and [`EvalError::LabelOutOfRange`].
+    pub fn add(&mut self, outputs: &[Tensor], rows: usize, indices: &[usize]) -> Result<(), EvalError> {
+        let scores = Scores::of(outputs.first(), rows)?;
+        if self.result.per_class.is_empty() {
+            self.result.per_class = classes(self.data, scores.classes);
+        }
+        for (row, &index) in scores.rows().zip(indices) {
+            let label = self.labels[index] as usize;
+            if label >= scores.classes {
+                return Err(EvalError::LabelOutOfRange { index, label: self.labels[index], classes: scores.classes });
+            }
+            count(&mut self.result, row, label, self.options);
+        }
+        self.result.seconds = self.start.elapsed().as_secs_f64();
+        Ok(())
+    }
 }
 
 fn count(result: &mut Evaluation, row: &[f32], label: usize, options: &EvalOptions) {

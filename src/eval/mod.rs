@@ -11,6 +11,7 @@ mod evaluate;
 mod evaluation;
 mod logits;
 mod options;
+mod replay;
 mod runner;
 
 pub use compare::{Agreement, Probe, compare, compare_observed};
@@ -20,4 +21,5 @@ pub use evaluate::evaluate;
 pub use evaluation::{ClassAccuracy, Evaluation, wilson};
 pub use logits::OutputKind;
 pub use options::{EvalOptions, gives_scores, sizes_of};
+pub use replay::Replay;
 pub use runner::Runner;

@@ -21,6 +21,9 @@ pub struct Bound {
     ready: Vec<Arc<Ready>>,
 }
 
+/// Values by slot, those that have been computed and are still needed.
+pub(super) type Slots = Vec<Option<CandleTensor>>;
+
 /// A step with its constants.
 enum Ready {
     Prepared(Arc<dyn Kernel>),
@@ -76,6 +79,18 @@ impl Bound {
         &self.program
     }
 
+    /// Steps of a run.
+    pub fn steps(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The first step that `other`, a [rebind](Self::rebind) of this one, does not share; the number of steps if it
+    /// shares all.
+    pub fn first_change(&self, other: &Self) -> usize {
+        let shared = self.ready.iter().zip(&other.ready).position(|(a, b)| !Arc::ptr_eq(a, b));
+        shared.unwrap_or(self.ready.len())
+    }
+
     /// Steps that `other` shares with this one: what a rebind left alone, of how many.
     pub fn shared_steps(&self, other: &Self) -> (usize, usize) {
         let shared = self.ready.iter().zip(&other.ready).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
@@ -88,7 +103,11 @@ impl Bound {
     /// [`ExecError::InputCount`], [`ExecError::InputShape`] or [`ExecError::InputType`] if the inputs do
     /// not fit the graph; [`ExecError::Node`] if a node fails on them.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ExecError> {
-        let outputs = self.run_candle(&self.program.convert(inputs)?)?;
+        self.in_graph_types(&self.run_candle(&self.program.convert(inputs)?)?)
+    }
+
+    /// Results in the element types that the graph declares.
+    pub(super) fn in_graph_types(&self, outputs: &[CandleTensor]) -> Result<Vec<Tensor>, ExecError> {
         outputs.iter().zip(&self.program.0.output_types).map(|(t, dtype)| convert::from_candle(t, *dtype)).collect()
     }
 
@@ -104,14 +123,18 @@ impl Bound {
         self.program.check(inputs)?;
         let parts = self.parts(inputs);
         if let [_] = &parts[..] {
-            return self.run_together(inputs);
+            return self.run_from(0, self.program.slots_with(inputs)?);
         }
-        let run = |part: &Range<usize>| {
-            let part =
-                inputs.iter().map(|x| x.narrow(0, part.start, part.len())).collect::<candle_core::Result<Vec<_>>>()?;
-            self.run_together(&part)
-        };
-        let results: Vec<Vec<CandleTensor>> = parts.par_iter().map(run).collect::<Result<_, _>>()?;
+        let run = |part: &Range<usize>| self.run_from(0, self.program.slots_with(&narrowed(inputs, part)?)?);
+        let results = parts.par_iter().map(run).collect::<Result<_, _>>()?;
+        self.joined(results)
+    }
+
+    /// Puts the results of the parts of a batch together again.
+    pub(super) fn joined(&self, mut results: Vec<Vec<CandleTensor>>) -> Result<Vec<CandleTensor>, ExecError> {
+        if results.len() == 1 {
+            return Ok(results.remove(0));
+        }
         let joined = |output: usize| CandleTensor::cat(&results.iter().map(|r| &r[output]).collect::<Vec<_>>(), 0);
         Ok((0..self.program.outputs().len()).map(joined).collect::<candle_core::Result<_>>()?)
     }
@@ -129,10 +152,9 @@ impl Bound {
         }
     }
 
-    /// Runs all examples of the inputs together.
-    fn run_together(&self, inputs: &[CandleTensor]) -> Result<Vec<CandleTensor>, ExecError> {
-        let mut slots = self.program.slots_with(inputs)?;
-        for index in 0..self.ready.len() {
+    /// Runs the steps from the one at `step` on, all examples together.
+    pub(super) fn run_from(&self, step: usize, mut slots: Slots) -> Result<Vec<CandleTensor>, ExecError> {
+        for index in step..self.ready.len() {
             self.advance(index, &mut slots)?;
         }
         self.program
@@ -236,6 +258,11 @@ impl Bound {
             })
             .map_err(|e| call.failed(e))
     }
+}
+
+/// The examples of a part of a batch.
+pub(super) fn narrowed(inputs: &[CandleTensor], part: &Range<usize>) -> candle_core::Result<Vec<CandleTensor>> {
+    inputs.iter().map(|x| x.narrow(0, part.start, part.len())).collect()
 }
 
 /// Whether an operand of the largest rank has its channels side by side, and all are of one kind.

@@ -2,8 +2,9 @@
 //!
 //! [`Program::compile`] turns a model's graph into a flat list of steps, [`Program::bind`] prepares the
 //! weights, and [`Bound::run`] evaluates, as often as needed. After an edit of some weights,
-//! [`Bound::rebind`] prepares only the steps that read them. [`TrainProgram`] runs the same graph
-//! differentiably. [`Program::compile_values`] gives out values inside a graph.
+//! [`Bound::rebind`] prepares only the steps that read them, and a [`Checkpoint`] keeps what the steps before
+//! them have computed. [`TrainProgram`] runs the same graph differentiably. [`Program::compile_values`] gives out
+//! values inside a graph.
 //!
 //! # Element types
 //! Floats of every width are computed in f32, integers in i64 and booleans as u8. Integers wrap around
@@ -25,6 +26,7 @@ mod batching;
 mod body;
 mod bound;
 mod builder;
+mod checkpoint;
 mod convert;
 mod error;
 mod example;
@@ -41,6 +43,7 @@ mod train;
 mod values;
 
 pub use bound::Bound;
+pub use checkpoint::Checkpoint;
 pub use error::{ExecError, UnsupportedNode};
 pub use example::{ExampleError, ExampleInputs};
 pub use ops::{BatchNormMode, WindowNd, supported as supported_operators};

@@ -9,6 +9,9 @@ use rand::{Rng as _, SeedableRng as _};
 pub enum Architecture {
     /// LeNet-300-100: 784-300-100-10 with ReLU between (LeCun et al. 1998).
     Mlp300100,
+    /// 784-512-512-512-10 with ReLU between: the network of a published sweep of thresholds on Fashion-MNIST. It is not
+    /// bundled.
+    Mlp512,
     /// LeNet-5 as Caffe has it: convolutions of 20 and 50 channels, 500 neurons, one ReLU.
     LeNet5,
     /// Residual stages of 16, 48 and 96 channels with batch-norm, the first one depthwise separable.
@@ -20,12 +23,13 @@ const METADATA_KEY: &str = "secateur.architecture";
 
 impl Architecture {
     /// All of them, smallest computation first.
-    pub const ALL: [Self; 3] = [Self::Mlp300100, Self::LeNet5, Self::ResNet8];
+    pub const ALL: [Self; 4] = [Self::Mlp300100, Self::Mlp512, Self::LeNet5, Self::ResNet8];
 
     /// Name on the command line and in file names.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Mlp300100 => "mlp-300-100",
+            Self::Mlp512 => "mlp-512",
             Self::LeNet5 => "lenet-5",
             Self::ResNet8 => "resnet-8",
         }
@@ -57,7 +61,8 @@ impl Architecture {
         let [channels, height, width] = self.example_shape().map(Dim::Known);
         let x = net.builder.input("x", vec![Dim::symbol("batch"), channels, height, width]);
         let logits = match self {
-            Self::Mlp300100 => net.mlp(x),
+            Self::Mlp300100 => net.mlp(x, &[300, 100]),
+            Self::Mlp512 => net.mlp(x, &[512, 512, 512]),
             Self::LeNet5 => net.lenet(x),
             Self::ResNet8 => net.resnet(x),
         };
@@ -81,13 +86,15 @@ struct Net {
 }
 
 impl Net {
-    fn mlp(&mut self, x: ValueId) -> ValueId {
-        let h = self.builder.node("flatten", "Flatten", &[x], &[]);
-        let h = self.linear("fc1", h, 784, 300);
-        let h = self.relu("relu1", h);
-        let h = self.linear("fc2", h, 300, 100);
-        let h = self.relu("relu2", h);
-        self.linear("fc3", h, 100, 10)
+    fn mlp(&mut self, x: ValueId, hidden: &[usize]) -> ValueId {
+        let mut h = self.builder.node("flatten", "Flatten", &[x], &[]);
+        let mut inputs = 784;
+        for (layer, &outputs) in (1..).zip(hidden) {
+            h = self.linear(&format!("fc{layer}"), h, inputs, outputs);
+            h = self.relu(&format!("relu{layer}"), h);
+            inputs = outputs;
+        }
+        self.linear(&format!("fc{}", hidden.len() + 1), h, inputs, 10)
     }
 
     fn lenet(&mut self, x: ValueId) -> ValueId {
@@ -200,6 +207,7 @@ mod tests {
     fn sizes_are_those_of_the_literature() {
         let mlp = Architecture::Mlp300100.build(1).unwrap();
         assert_eq!(mlp.parameter_count(), 266_610);
+        assert_eq!(Architecture::Mlp512.build(1).unwrap().parameter_count(), 932_362);
         let lenet = Architecture::LeNet5.build(1).unwrap();
         assert_eq!(lenet.parameter_count(), 431_080);
         let macs: u64 = layers_of(&lenet).iter().filter_map(|l| layer_macs(&lenet, l)).sum();

@@ -13,6 +13,7 @@ mod deferred;
 mod dtype;
 mod extent;
 mod fact;
+mod fingerprint;
 mod graph;
 mod infer;
 mod input;
@@ -36,6 +37,7 @@ pub use cost::{
 pub use dtype::DType;
 pub use extent::Extent;
 pub use fact::{Dim, Fact, Shape, known_shape};
+pub(crate) use fingerprint::{hash, mix};
 pub use graph::{Attribute, Graph, Node, NodeId, Opaque, Value, ValueId};
 pub use infer::{InferError, infer_facts};
 pub use input::{InputKind, input_kind};

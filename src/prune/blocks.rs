@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 /// # Errors
 /// [`PruneError`] for weights that have no magnitude, and of [`Ranking::of`].
 pub fn block_scores(subject: &Subject<'_>, blocks: &[Block], criterion: Criterion) -> Result<Vec<f64>, PruneError> {
-    let structure = subject.structure()?;
+    let structure = subject.known_structure()?;
     let score = |block: &Block| {
         let mut norms = Vec::new();
         for &index in &block.last {

@@ -1,3 +1,4 @@
+use super::Granularity;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -179,6 +180,17 @@ impl Criterion {
     /// Whether it ranks whole channels.
     pub const fn ranks_channels(self) -> bool {
         !matches!(self, Self::SparseGpt)
+    }
+
+    /// Whether it ranks these pieces.
+    pub const fn ranks(self, granularity: Granularity) -> bool {
+        if granularity.by_weight() {
+            self.ranks_weights()
+        } else if granularity.by_output() {
+            self.ranks_channels()
+        } else {
+            self.ranks_weights() && self.ranks_channels()
+        }
     }
 
     /// Whether the weights that stay are changed, too.

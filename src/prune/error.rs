@@ -1,4 +1,4 @@
-use super::Criterion;
+use super::{Allocation, Criterion};
 
 /// Why a plan cannot be carried out.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -85,6 +85,14 @@ pub enum PruneError {
         keep: usize,
         /// Pieces there are.
         pieces: usize,
+    },
+    /// An amount cannot be shared out in this way.
+    #[error("{} cannot share this out: {reason}", allocation.title())]
+    CannotAllocate {
+        /// How it was to be shared out.
+        allocation: Allocation,
+        /// Why not, as a clause.
+        reason: String,
     },
     /// A pattern that is not a valid glob.
     #[error("`{pattern}` is not a valid layer pattern: {reason}")]

@@ -39,7 +39,7 @@ impl GroupMask {
 /// # Errors
 /// [`PruneError`] for a cut that cannot be, or weights that have no magnitude.
 pub fn resolve_group(subject: &Subject<'_>, index: usize, plan: &Plan) -> Result<GroupMask, PruneError> {
-    let structure = subject.structure()?;
+    let structure = subject.known_structure()?;
     let group = &structure.groups()[index];
     let decision = plan.group(&group.name);
     let scores = unit_scores(subject, index, decision.criterion, plan.scoring)?;
@@ -139,7 +139,7 @@ pub fn global_groups(
     plan: &Plan,
     cut: Cut,
 ) -> Result<Vec<(usize, Cut)>, PruneError> {
-    let structure = subject.structure()?;
+    let structure = subject.known_structure()?;
     let mut all: Vec<(f64, usize)> = Vec::new();
     let mut sizes = vec![0; structure.groups().len()];
     for &index in selected {

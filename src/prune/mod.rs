@@ -5,6 +5,7 @@
 //! the same for layers alone. What was
 //! asked for is what is removed, to the piece: ties are broken by index, existing zeros go first.
 
+mod allocate;
 mod apply;
 mod bits;
 mod blocks;
@@ -29,6 +30,10 @@ mod sparse_gpt;
 mod subject;
 mod unit_score;
 
+pub use allocate::{
+    Allocation, AllocationRequest, Allotted, Collapse, LossCurve, Share, Targets, UnknownAllocation, allocate,
+    collapse_threshold, emptied,
+};
 pub use apply::apply;
 pub use bits::BitMask;
 pub use blocks::{block_scores, cut_blocks};

@@ -55,7 +55,10 @@ fn resolve_layers(subject: &Subject<'_>, plan: &Plan, update: bool) -> Result<Ma
             let weight = weight_of(subject.model, layer)?;
             let ranking = Ranking::of(subject, layer, decision.criterion)?;
             let mask = match decision.granularity {
-                Granularity::Element => resolve_elements(layer, weight, decision.cut, &ranking),
+                Granularity::Element => {
+                    let known = statistics_of(layer, weight, subject.statistics)?;
+                    resolve_elements(layer, weight, decision.cut, (&ranking, known.distribution.zeros()))
+                }
                 Granularity::Channel | Granularity::Row => {
                     let known = statistics_of(layer, weight, subject.statistics)?;
                     resolve_channels(layer, decision, &known, &ranking)
@@ -162,7 +165,12 @@ pub(super) fn layer_scope(layer: &Layer) -> String {
     format!("layer `{}`", layer.name)
 }
 
-fn resolve_elements(layer: &Layer, weight: &Tensor, cut: Cut, ranking: &Ranking) -> Result<LayerMask, PruneError> {
+fn resolve_elements(
+    layer: &Layer,
+    weight: &Tensor,
+    cut: Cut,
+    (ranking, zeros): (&Ranking, usize),
+) -> Result<LayerMask, PruneError> {
     let (source, distribution) = ranking.weights()?;
     let pieces = distribution.numbers();
     let (removed, threshold, ties) = match removal(cut, pieces, || distribution.std(), &layer_scope(layer))? {
@@ -182,11 +190,11 @@ fn resolve_elements(layer: &Layer, weight: &Tensor, cut: Cut, ranking: &Ranking)
         weights: weight.len(),
         pieces,
         kept: pieces - removed,
-        zeros: distribution.zeros().max(removed),
+        zeros: zeros.max(removed),
         threshold,
         selection,
     };
-    if ranking.scored().is_some() {
+    if ranking.scored().is_some() && zeros > 0 {
         mask.zeros = mask.count_zeros(layer, weight);
     }
     Ok(mask)

@@ -47,7 +47,7 @@ impl<'a> Subject<'a> {
         if !plan.is_structural() && !plan.shrink {
             return Ok(mask);
         }
-        let structure = self.structure()?;
+        let structure = self.known_structure()?;
         for name in plan.groups.keys() {
             let unknown = || PruneError::UnknownGroup { group: name.clone() };
             let index = structure.group_named(name).ok_or_else(unknown)?;
@@ -80,7 +80,7 @@ impl<'a> Subject<'a> {
         if mask.removal.is_empty() {
             return Ok(masked);
         }
-        Ok(self.structure()?.masked(&masked, &mask.removal)?)
+        Ok(self.known_structure()?.masked(&masked, &mask.removal)?)
     }
 
     /// The masked model without the units that were removed.
@@ -89,7 +89,7 @@ impl<'a> Subject<'a> {
     /// [`PruneError::Structure`] if a constant that a unit still sent cannot be made up for.
     pub fn shrunk(&self, mask: &Mask) -> Result<Shrunk, PruneError> {
         let masked = apply(self.model, self.layers, mask);
-        Ok(shrink(&masked, self.structure()?, &mask.removal, ShrinkOptions::default())?)
+        Ok(shrink(&masked, self.known_structure()?, &mask.removal, ShrinkOptions::default())?)
     }
 
     /// The masked model with its channels in the order in which N:M patterns were chosen.
@@ -98,12 +98,12 @@ impl<'a> Subject<'a> {
     /// [`PruneError::Structure`] if channels cannot change places.
     pub fn reordered(&self, masked: &Model, mask: &Mask) -> Result<Model, PruneError> {
         match mask.reordering.as_ref().filter(|found| !found.orders.is_empty()) {
-            Some(found) => Ok(reorder(masked, self.structure()?, &found.orders)?),
+            Some(found) => Ok(reorder(masked, self.known_structure()?, &found.orders)?),
             None => Ok(masked.clone()),
         }
     }
 
-    pub(super) fn structure(&self) -> Result<&Structure, PruneError> {
+    pub(super) fn known_structure(&self) -> Result<&'a Structure, PruneError> {
         self.structure.ok_or(PruneError::Structure(crate::structure::StructureError::NoGraph))
     }
 
@@ -134,7 +134,7 @@ impl<'a> Subject<'a> {
 
     /// Chooses the patterns of a plan anew, in an order of channels in which less of what criteria rank high is lost.
     fn reorder_for_patterns(&self, plan: &Plan, mask: &mut Mask) -> Result<(), PruneError> {
-        let structure = self.structure()?;
+        let structure = self.known_structure()?;
         let mut ranked = self.model.clone();
         let with_pattern = |layer: &&Layer| plan.layer(&layer.name).granularity.is_pattern();
         for layer in self.layers.iter().filter(with_pattern) {

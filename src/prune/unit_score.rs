@@ -16,7 +16,7 @@ pub fn unit_scores(
     criterion: Criterion,
     scoring: Scoring,
 ) -> Result<Vec<f64>, PruneError> {
-    let structure = subject.structure()?;
+    let structure = subject.known_structure()?;
     let Some(group) = structure.groups().get(group) else { return Ok(Vec::new()) };
     let mut members: Vec<Vec<Option<f64>>> = Vec::with_capacity(group.layers.len());
     let mut silent = None;

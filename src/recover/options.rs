@@ -47,11 +47,18 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
-    /// The recipe that made the bundled model of that architecture.
+    /// The recipe that made the bundled model of that architecture; for one that is not bundled, the published one.
     pub fn recipe(architecture: Architecture) -> Self {
         let flipped = Self { augment: Augment { shift: 0, flip: true }, ..Self::default() };
         match architecture {
             Architecture::Mlp300100 => Self { epochs: 30, ..flipped },
+            Architecture::Mlp512 => Self {
+                epochs: 75,
+                learning_rate: 1e-3,
+                optimizer: Optimizer::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 },
+                schedule: Schedule::Constant,
+                ..Self::default()
+            },
             Architecture::LeNet5 => Self { epochs: 15, ..flipped },
             Architecture::ResNet8 => Self {
                 epochs: 12,

@@ -44,6 +44,15 @@ impl Measured {
     pub fn top1(&self) -> f64 {
         self.correct as f64 / self.n.max(1) as f64
     }
+
+    /// Top-1 accuracy that `pruned` has lost beside this one, -1 to 1; below zero where it has gained. Counted in
+    /// examples where both are of the same number, so that equal drops compare equal.
+    pub fn lost(&self, pruned: &Self) -> f64 {
+        if self.n == pruned.n {
+            return (self.correct as f64 - pruned.correct as f64) / self.n.max(1) as f64;
+        }
+        self.top1() - pruned.top1()
+    }
 }
 
 impl From<&Evaluation> for Measured {

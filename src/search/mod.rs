@@ -3,5 +3,10 @@
 //! Everything here measures on examples that the caller gives, and never on others.
 
 mod curve;
+mod error;
+pub mod picture;
+pub mod sensitivity;
+mod table;
 
 pub use curve::{Curve, Measured, Point, Sensitivity, Target};
+pub use error::SearchError;

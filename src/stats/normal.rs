@@ -6,6 +6,11 @@ pub fn normal_fraction_below(sigmas: f64) -> f64 {
     if sigmas > 0.0 { erf(sigmas * FRAC_1_SQRT_2) } else { 0.0 }
 }
 
+/// Share of a standard normal distribution that lies below `z`.
+pub fn normal_share_below(z: f64) -> f64 {
+    f64::midpoint(1.0, normal_fraction_below(z.abs()).copysign(z))
+}
+
 /// Error function for positive arguments, to about 1e-15: its series near zero, its continued fraction
 /// in the tail (Abramowitz and Stegun 7.1.6 and 7.1.14).
 fn erf(x: f64) -> f64 {
@@ -32,6 +37,13 @@ fn erf(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_lies_below_the_middle_and_the_tails_mirror_each_other() {
+        assert_eq!(normal_share_below(0.0), 0.5);
+        assert!((normal_share_below(1.0) - 0.841_344_746_068_542_9).abs() < 1e-12);
+        assert!((normal_share_below(-1.0) + normal_share_below(1.0) - 1.0).abs() < 1e-15);
+    }
 
     #[test]
     fn agrees_with_published_values() {

@@ -25,6 +25,9 @@ pub enum UnitKind {
 }
 
 impl UnitKind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Channel, Self::Head, Self::HeadDimension, Self::Hidden, Self::Width, Self::Block];
+
     /// Several of them in a few letters, for narrow columns.
     pub const fn short_plural(self) -> &'static str {
         match self {

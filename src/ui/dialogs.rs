@@ -44,7 +44,7 @@ impl Dialogs {
         }
         // On macOS the dialog has to begin on this thread; waiting for it happens on another.
         let answer: std::pin::Pin<Box<dyn Future<Output = Option<rfd::FileHandle>> + Send>> = match purpose {
-            PathPurpose::OpenDataFolder => Box::pin(dialog.pick_folder()),
+            PathPurpose::OpenDataFolder | PathPurpose::OpenCalibration => Box::pin(dialog.pick_folder()),
             _ if writes(purpose) => Box::pin(dialog.save_file()),
             _ => Box::pin(dialog.pick_file()),
         };
@@ -78,8 +78,9 @@ const fn filters(purpose: PathPurpose) -> &'static [(&'static str, &'static [&'s
         PathPurpose::OpenData => {
             &[("Data sets", &["npz", "csv", "jsonl", "ndjson", "gz", "idx3-ubyte", "bin"]), ("All files", &["*"])]
         }
-        PathPurpose::OpenDataFolder => &[],
+        PathPurpose::OpenDataFolder | PathPurpose::OpenCalibration => &[],
         PathPurpose::OpenPlan => &[("Plans", &["json", "toml"])],
+        PathPurpose::SaveSensitivity => &[("Table", &["csv"]), ("Picture", &["svg", "png"])],
         PathPurpose::SavePlan => &[("Plan", &["json", "toml"])],
         PathPurpose::Export => {
             &[("ONNX", &["onnx"]), ("safetensors", &["safetensors"]), ("PyTorch", &["pth", "pt"]), ("NumPy", &["npz"])]

@@ -1,5 +1,6 @@
 //! The window, driven with clicks, drags and keys, without a display.
 
+mod choosing;
 mod files;
 mod flows;
 mod graph;

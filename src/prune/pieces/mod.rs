@@ -13,6 +13,15 @@ use super::{BitMask, Granularity, LayerMask, LayerPlan, PruneError, Ranking, Sel
 use crate::model::{Layer, Tensor};
 use tiles::Tiles;
 
+/// How many pieces a layer has; as many as weights where each stands for itself.
+pub(super) fn piece_count(layer: &Layer, granularity: Granularity) -> usize {
+    match granularity {
+        _ if granularity.by_weight() => layer.weight_count(),
+        _ if granularity.by_output() => layer.channel_count(),
+        _ => Tiles::of(&Matrix::of(layer, &layer.shape), granularity).map_or(0, |tiles| tiles.len()),
+    }
+}
+
 /// Carries out a plan for pieces of several weights on a layer without NaN.
 pub(super) fn resolve_pieces(
     layer: &Layer,

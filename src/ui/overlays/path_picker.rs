@@ -106,6 +106,8 @@ pub fn chosen(purpose: PathPurpose, path: PathBuf) -> Command {
     match purpose {
         PathPurpose::OpenModel => Command::OpenModel(path),
         PathPurpose::OpenData | PathPurpose::OpenDataFolder => Command::OpenData(path),
+        PathPurpose::OpenCalibration => Command::OpenCalibration(path),
+        PathPurpose::SaveSensitivity => Command::SaveSensitivity(path),
         PathPurpose::OpenPlan => Command::OpenPlan(path),
         PathPurpose::SavePlan => Command::SavePlan(path),
         PathPurpose::Export => Command::Export(path),
@@ -118,6 +120,8 @@ pub const fn title(purpose: PathPurpose) -> &'static str {
         PathPurpose::OpenModel => "Open model",
         PathPurpose::OpenData => "Open data",
         PathPurpose::OpenDataFolder => "Open data folder",
+        PathPurpose::OpenCalibration => "Open calibration data",
+        PathPurpose::SaveSensitivity => "Save sensitivity",
         PathPurpose::OpenPlan => "Open plan",
         PathPurpose::SavePlan => "Save plan",
         PathPurpose::Export => "Export pruned model",
@@ -126,7 +130,7 @@ pub const fn title(purpose: PathPurpose) -> &'static str {
 
 /// Whether a file is written, so that it need not exist.
 pub const fn writes(purpose: PathPurpose) -> bool {
-    matches!(purpose, PathPurpose::SavePlan | PathPurpose::Export)
+    matches!(purpose, PathPurpose::SavePlan | PathPurpose::Export | PathPurpose::SaveSensitivity)
 }
 
 /// Where a dialog starts: beside the opened model.
@@ -136,6 +140,7 @@ pub fn suggestion(purpose: PathPurpose, scene: &Scene<'_>) -> String {
     let folder = model.as_ref().and_then(|m| m.parent()).map_or_else(home, Path::to_owned);
     let stem = model.as_ref().and_then(|m| m.file_stem()).map_or_else(|| "model".into(), |s| s.to_string_lossy());
     match purpose {
+        PathPurpose::SaveSensitivity => folder.join(format!("{stem}.sensitivity.csv")).display().to_string(),
         PathPurpose::SavePlan => folder.join(format!("{stem}.plan.json")).display().to_string(),
         PathPurpose::Export => {
             let extension = model.as_deref().map_or("safetensors", extension_in_kind);
@@ -159,7 +164,7 @@ fn problem(purpose: PathPurpose, state: &PickerState) -> Option<String> {
             (false, false) => "This folder does not exist.",
             _ => return None,
         }
-    } else if matches!(purpose, PathPurpose::OpenData | PathPurpose::OpenDataFolder) {
+    } else if matches!(purpose, PathPurpose::OpenData | PathPurpose::OpenDataFolder | PathPurpose::OpenCalibration) {
         if found.is_file || found.is_folder {
             return None;
         }

@@ -7,11 +7,18 @@ use egui::{
     Align, Align2, FontFamily, FontId, Layout, Rect, RichText, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
 };
 
-const TABS: [(Tab, &str, &str); 6] = [
+const TABS: [(Tab, &str, &str); 9] = [
     (Tab::Distribution, "Distribution", "Histogram of the focused layer, with its cut."),
     (Tab::Channels, "Channels", "Channels of the focused layer, sorted by norm."),
+    (Tab::Compare, "Criteria", "Two criteria on the same pieces: where they agree and where they do not."),
     (Tab::Weights, "Weights", "The weights of the focused layer as an image, with what the cut removes."),
     (Tab::Graph, "Graph", "Layers and what joins them, coloured by how sparse they are, and which go together."),
+    (
+        Tab::Allocate,
+        "Allocation",
+        "Ways to share an amount out over layers or groups, side by side before one is applied.",
+    ),
+    (Tab::Sensitivity, "Sensitivity", "How much each layer or group can lose by itself, measured."),
     (Tab::Data, "Data", "Examples of the open data, as the model gets them."),
     (Tab::Model, "Model", "Format, producer, inputs and outputs, operators, and what cannot run."),
 ];
@@ -27,8 +34,11 @@ pub fn center(ui: &mut Ui, scene: &mut Scene<'_>) {
     match scene.session.view().tab {
         Tab::Distribution => views::distribution(&mut content, scene),
         Tab::Channels => views::channels(&mut content, scene),
+        Tab::Compare => views::compare(&mut content, scene),
         Tab::Weights => views::weights(&mut content, scene),
         Tab::Graph => views::graph(&mut content, scene),
+        Tab::Allocate => views::allocate(&mut content, scene),
+        Tab::Sensitivity => views::sensitivity(&mut content, scene),
         Tab::Data => views::examples(&mut content, scene),
         Tab::Model => views::model_card(&mut content, scene),
     }
@@ -39,12 +49,20 @@ fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
     let t = scene.t;
     let (bar, _) = ui.allocate_exact_size(vec2(ui.available_width(), HEIGHT), Sense::hover());
     let mut left = bar.left() + 20.0;
+    let galley_of =
+        |ui: &Ui, title: &str, family| ui.painter().layout_no_wrap(title.to_owned(), FontId::new(13.0, family), t.text);
+    let widths: f32 = TABS.iter().map(|(_, title, _)| galley_of(ui, title, theme::strong()).size().x).sum();
+    let gap = ((bar.width() - 34.0 - widths) / (TABS.len() - 1) as f32).clamp(7.0, 22.0);
     for (tab, title, tooltip) in TABS {
         let selected = scene.session.view().tab == tab;
         let family = if selected { theme::strong() } else { FontFamily::Proportional };
-        let galley = ui.painter().layout_no_wrap(title.to_owned(), FontId::new(13.0, family), t.text);
+        let galley = galley_of(ui, title, family);
         let rect = Rect::from_min_size(pos2(left, bar.top()), vec2(galley.size().x, HEIGHT));
-        let response = ui.interact(rect.expand2(vec2(8.0, 0.0)), ui.scope_id().with(("tab", title)), Sense::click());
+        let response = ui.interact(
+            rect.expand2(vec2((gap / 2.0).min(8.0), 0.0)),
+            ui.scope_id().with(("tab", title)),
+            Sense::click(),
+        );
         response.widget_info(|| WidgetInfo::selected(Role::Tab, true, selected, title));
         let ink = if selected || response.hovered() || response.has_focus() { t.text } else { t.dim };
         ui.painter().galley_with_override_text_color(
@@ -58,7 +76,7 @@ fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
         if response.on_hover_text(tooltip).clicked() {
             scene.send(Command::ShowTab(tab));
         }
-        left = rect.right() + 22.0;
+        left = rect.right() + gap;
     }
     ui.painter().hline(bar.x_range(), bar.bottom() - 0.5, Stroke::new(1.0, t.line));
 }

@@ -1,6 +1,7 @@
+use super::criterion::criterion_choice;
 use super::inspector::{caption, choice, form_choice};
 use crate::app::{Command, EditPhase, GroupTarget, Project, figures};
-use crate::prune::{Criterion, Cut, GroupMask, GroupPlan, Limits, Normalization, Reduction, Rounding, Scoring};
+use crate::prune::{Cut, Granularity, GroupMask, GroupPlan, Limits, Normalization, Reduction, Rounding, Scoring};
 use crate::structure::{Group, UnitKind};
 use crate::ui::Scene;
 use crate::ui::theme;
@@ -14,7 +15,10 @@ pub fn group_inspector(ui: &mut Ui, project: &Project, index: usize, scene: &mut
     let font = FontId::new(12.0, theme::strong());
     let name = elided_start(ui, &group.name, &font, ui.available_width());
     ui.label(RichText::new(name).font(font).color(scene.t.dim)).on_hover_text(&group.name);
-    criterion(ui, index, &decision, scene);
+    let chosen = criterion_choice(ui, Granularity::Channel, decision.criterion, !decision.locked, scene);
+    if let Some(criterion) = chosen {
+        scene.send(Command::SetGroupCriterion { target: GroupTarget::One(index), criterion });
+    }
     scoring(ui, project.plan().scoring, scene);
     if let Some(mask) = project.preview().group(index).and_then(|g| g.mask.as_ref()) {
         cut_fields(ui, (index, mask, &decision), scene);
@@ -30,19 +34,6 @@ pub fn group_inspector(ui: &mut Ui, project: &Project, index: usize, scene: &mut
     }
     buttons(ui, index, &decision, scene);
     members(ui, project, group, scene);
-}
-
-fn criterion(ui: &mut Ui, index: usize, decision: &GroupPlan, scene: &mut Scene<'_>) {
-    caption(ui, "Criterion", scene);
-    let norms = [
-        (Criterion::L2, "L2 norm in each layer"),
-        (Criterion::L1, "L1 norm in each layer"),
-        (Criterion::Linf, "Largest weight in each layer"),
-    ];
-    let tooltip = "How units are ranked; the smallest go first.";
-    if let Some(criterion) = choice(ui, "Criterion", tooltip, &norms, decision.criterion, !decision.locked) {
-        scene.send(Command::SetGroupCriterion { target: GroupTarget::One(index), criterion });
-    }
 }
 
 fn scoring(ui: &mut Ui, now: Scoring, scene: &mut Scene<'_>) {

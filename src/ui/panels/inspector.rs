@@ -1,6 +1,7 @@
+use super::criterion::criterion_choice;
 use crate::app::{Command, EditPhase, LayerPreview, Project, Tab, Target, figures};
 use crate::model::Layer;
-use crate::prune::{Criterion, Cut, Granularity, LayerPlan, Ranking, deviation_of, eligibility};
+use crate::prune::{Cut, Granularity, LayerPlan, Ranking, deviation_of, eligibility};
 use crate::ui::Scene;
 use crate::ui::theme;
 use crate::ui::widgets::{NumberField, elided_start, ghost_button, link_button, segmented};
@@ -32,14 +33,17 @@ pub fn inspector(ui: &mut Ui, scene: &mut Scene<'_>) {
         if decision.granularity.is_pattern() {
             pattern_notes(ui, layer, &decision, scene);
         } else {
-            let ranking = project.opened.ranking(index, &decision);
-            if let Ok(ranking) = ranking {
-                let preview = project.preview().layer(index);
+            let preview = project.preview().layer(index);
+            if let Ok(ranking) = project.opened.ranking(index, &decision) {
                 cut_fields(ui, &Cuts { index, layer, ranking, decision: &decision, preview }, scene);
             }
         }
         if let Some(problem) = &project.preview().layer(index).problem {
             ui.label(RichText::new(problem).color(scene.t.caution));
+        }
+        if project.preview().layer(index).is_emptied() {
+            let text = format!("Nothing of {} would be left: the network could not tell examples apart.", layer.name);
+            ui.label(RichText::new(text).color(scene.t.caution));
         }
         if project.preview().layer(index).by_groups {
             let text = "Groups or residual blocks take weights of this layer, too. The share in the list has both.";
@@ -81,20 +85,7 @@ fn choices(ui: &mut Ui, index: usize, layer: &Layer, decision: &LayerPlan, scene
         let tab = if granularity.by_output() { Tab::Channels } else { Tab::Distribution };
         scene.send(Command::ShowTab(tab));
     }
-    caption(ui, "Criterion", scene);
-    if decision.granularity.by_weight() {
-        // For single weights every norm is the magnitude itself.
-        let only = [(decision.criterion, "Magnitude |w|")];
-        choice(ui, "Criterion", "How pieces are ranked; the smallest go first.", &only, decision.criterion, true);
-        return;
-    }
-    let norms = [
-        (Criterion::L2, "L2 norm of the piece"),
-        (Criterion::L1, "L1 norm of the piece"),
-        (Criterion::Linf, "Largest weight of the piece"),
-    ];
-    let tooltip = "How pieces are ranked; the smallest go first.";
-    if let Some(criterion) = choice(ui, "Criterion", tooltip, &norms, decision.criterion, !decision.locked) {
+    if let Some(criterion) = criterion_choice(ui, decision.granularity, decision.criterion, !decision.locked, scene) {
         scene.send(Command::SetCriterion { target, criterion });
     }
 }
@@ -192,7 +183,9 @@ fn cut_fields(ui: &mut Ui, cuts: &Cuts<'_>, scene: &mut Scene<'_>) {
     let pieces = cuts.preview.pieces;
     let share = cuts.preview.removed() as f64 / pieces.max(1) as f64;
     let sigmas = if sigma > 0.0 { line / sigma } else { 0.0 };
-    let (threshold_unit, threshold_tip) = if cuts.decision.granularity.by_weight() {
+    let (threshold_unit, threshold_tip) = if !cuts.decision.criterion.is_norm() {
+        ("score", "Remove every piece whose score is below this.")
+    } else if cuts.decision.granularity.by_weight() {
         ("|w|", "Remove every weight whose magnitude is below this.")
     } else {
         ("norm", "Remove every piece whose norm is below this.")

@@ -86,6 +86,14 @@ impl Tokens {
         caution: rgb(0x966a00),
         coupled: [rgb(0x7c4dd8), rgb(0x0c8a80)],
     };
+
+    /// Surface and text of a cell of a map that is hot by `share`, 0 to 1.
+    pub fn heat(&self, share: f32) -> (Color32, Color32) {
+        let part = |a: u8, b: u8| (f32::from(a) + (f32::from(b) - f32::from(a)) * share).round() as u8;
+        let (a, b) = (self.raised, self.cut);
+        let fill = Color32::from_rgb(part(a.r(), b.r()), part(a.g(), b.g()), part(a.b(), b.b()));
+        (fill, if share > 0.6 { self.on_accent } else { self.text })
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +111,16 @@ mod tests {
         };
         let (a, b) = (luminance(a) + 0.05, luminance(b) + 0.05);
         a.max(b) / a.min(b)
+    }
+
+    #[test]
+    fn figures_in_a_heat_map_can_be_read_at_every_heat() {
+        for t in [Tokens::DARK, Tokens::LIGHT] {
+            for step in 0u8..=20 {
+                let (fill, ink) = t.heat(f32::from(step) / 20.0);
+                assert!(contrast(fill, ink) >= 3.0, "heat {step} of 20, dark {}: {:.2}", t.dark, contrast(fill, ink));
+            }
+        }
     }
 
     #[test]

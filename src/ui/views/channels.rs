@@ -29,6 +29,11 @@ pub fn channels(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.horizontal(|ui| {
         ui.label(RichText::new(format!("{} channels of {}", layer.channel_count(), layer.name)).font(theme::title()));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if !decision.criterion.is_norm() {
+                let text = RichText::new(decision.criterion.title()).color(scene.t.dim);
+                ui.label(text).on_hover_text(decision.criterion.sentence());
+                return;
+            }
             let norms = [Criterion::L1, Criterion::L2, Criterion::Linf];
             let now = norms.iter().position(|&n| n == decision.criterion).unwrap_or(0);
             let choices = [
@@ -73,7 +78,7 @@ pub fn channels(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.add_space(6.0);
     let bars = RankedBars {
         piece: "channel",
-        score: "norm",
+        score: if decision.criterion.is_norm() { "norm" } else { "score" },
         name: &format!("Channels removed from {}", layer.name),
         scores,
         removed: (0..order.len()).map(|rank| rank < removed).collect(),

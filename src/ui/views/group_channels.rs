@@ -22,6 +22,11 @@ pub fn group_channels(ui: &mut Ui, project: &Project, index: usize, scene: &mut 
         let name = elided_start(ui, &group.name, &theme::title(), ui.available_width() - taken - 150.0);
         ui.label(RichText::new(format!("{count}{name}")).font(theme::title())).on_hover_text(&group.name);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if !decision.criterion.is_norm() {
+                let text = RichText::new(decision.criterion.title()).color(scene.t.dim);
+                ui.label(text).on_hover_text(decision.criterion.sentence());
+                return;
+            }
             let norms = [Criterion::L1, Criterion::L2, Criterion::Linf];
             let now = norms.iter().position(|&n| n == decision.criterion).unwrap_or(0);
             let choices = [

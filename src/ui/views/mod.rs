@@ -1,7 +1,9 @@
 //! What the middle of the window can show of the focused layer.
 
+mod allocate;
 mod axis;
 mod channels;
+mod compare;
 mod distribution;
 mod examples;
 mod graph;
@@ -9,13 +11,17 @@ mod group_channels;
 mod model_card;
 mod numbers;
 mod ranked;
+mod sensitivity;
 mod thumbnails;
 mod weights;
 
+pub use allocate::allocate;
 pub use channels::channels;
+pub use compare::compare;
 pub use distribution::distribution;
 pub use examples::examples;
 pub use graph::graph;
 pub use group_channels::group_channels;
 pub use model_card::model_card;
+pub use sensitivity::sensitivity;
 pub use weights::weights;

@@ -1,7 +1,7 @@
-use super::marks::{bar_figures, collapse_line, sigma_ticks};
+use super::marks::{bar_figures_of, limit_line, percentile_ticks, sigma_ticks, valley_mark};
 use super::{Shown, handle};
 use crate::app::{CountScale, Project, figures};
-use crate::stats::{Histogram, HistogramScale, normal_fraction_below};
+use crate::stats::{Distribution, Histogram, HistogramScale, normal_fraction_below, valley};
 use crate::ui::Scene;
 use crate::ui::views::axis::{self, MagnitudeAxis};
 use egui::{Stroke, Ui};
@@ -18,8 +18,7 @@ pub(super) fn element_plot(ui: &mut Ui, shown: &Shown<'_>, height: f32, project:
     let Some(distribution) = shown.distribution() else { return };
     let range = distribution.display_range(scale);
     let axis = MagnitudeAxis { scale, range };
-    let bins = (BINS_PER_CUBE_ROOT * (shown.preview.weights as f64).cbrt()) as usize;
-    let histogram = distribution.histogram(scale, bins.clamp(*BINS.start(), *BINS.end()), Some(range));
+    let histogram = histogram_of(shown, distribution, scale);
     let heights = bar_heights(&histogram, counts);
     let top = heights.iter().copied().fold(0.0, f64::max) * 1.06;
     let line = shown.preview.line;
@@ -64,9 +63,27 @@ pub(super) fn element_plot(ui: &mut Ui, shown: &Shown<'_>, height: f32, project:
     });
     let transform = plot.transform;
     sigma_ticks(ui, &transform, axis, shown.sigma(), t);
-    collapse_line(ui, &transform, axis, (project, shown), t);
-    bar_figures(ui, &transform, axis, &histogram, t);
+    percentile_ticks(ui, &transform, axis, |share| Some(distribution.quantile(share)), t);
+    valley_mark(ui, &transform, axis, valley_of(&histogram), t);
+    limit_line(ui, &transform, axis, (project, shown), t);
+    bar_figures_of(ui, &transform, t, |position| {
+        let bin = histogram.bins[histogram.bin_of(axis.magnitude(position))?];
+        Some((bin.count, bin.lo, bin.hi))
+    });
     handle(ui, shown, &transform, axis, scene);
+}
+
+/// The magnitude in the valley between two hills.
+pub(super) fn valley_of(histogram: &Histogram) -> Option<f64> {
+    let heights = bar_heights(histogram, CountScale::Count);
+    valley(&heights).map(|bin| histogram.bins[bin].lo)
+}
+
+/// The histogram of a distribution as the plot shows it.
+pub(super) fn histogram_of(shown: &Shown<'_>, distribution: &Distribution, scale: HistogramScale) -> Histogram {
+    let bins = (BINS_PER_CUBE_ROOT * (shown.preview.weights as f64).cbrt()) as usize;
+    let range = distribution.display_range(scale);
+    distribution.histogram(scale, bins.clamp(*BINS.start(), *BINS.end()), Some(range))
 }
 
 fn bar_heights(histogram: &Histogram, counts: CountScale) -> Vec<f64> {

@@ -1,3 +1,4 @@
+mod legend;
 mod magnitudes;
 mod marks;
 mod norms;
@@ -7,12 +8,13 @@ use super::thumbnails;
 use crate::app::{Command, CountScale, EditPhase, LayerPreview, Project, Target, figures};
 use crate::model::Layer;
 use crate::prune::{Cut, Granularity, LayerPlan, Ranking, deviation_of};
-use crate::stats::{Distribution, HistogramScale, normal_fraction_below};
+use crate::stats::{Distribution, HistogramScale};
 use crate::ui::Scene;
 use crate::ui::theme;
 use crate::ui::widgets::{CutHandle, HandleEvent, segmented};
-use egui::{Align, FontId, Layout, RichText, Sense, Ui, pos2, vec2};
+use egui::{Align, Layout, RichText, Ui, pos2};
 use egui_plot::PlotTransform;
+use legend::legend;
 use magnitudes::element_plot;
 use norms::norm_plot;
 
@@ -51,7 +53,7 @@ pub fn distribution(ui: &mut Ui, scene: &mut Scene<'_>) {
     if shown.decision.granularity.by_weight() {
         element_plot(ui, &shown, height, project, scene);
     } else {
-        norm_plot(ui, &shown, height, scene);
+        norm_plot(ui, &shown, height, project, scene);
     }
     if thumbnails {
         ui.add_space(SIGMA_ROW);
@@ -103,6 +105,9 @@ impl Shown<'_> {
         let Some(line) = self.preview.line else {
             return ("Drag to cut".to_owned(), "nothing removed yet".to_owned());
         };
+        if self.preview.is_emptied() {
+            return (format!("{symbol} < {}", figures::magnitude(line)), "nothing would be left".to_owned());
+        }
         let removed = figures::count(self.preview.removed() as u64);
         let of = figures::count(self.preview.pieces as u64);
         (
@@ -137,65 +142,6 @@ fn title(ui: &mut Ui, layer: &Layer, project: &Project, scene: &mut Scene<'_>) {
                 scene.send(Command::SetMagnitudeScale(scales[chosen]));
             }
         });
-    });
-}
-
-fn legend(ui: &mut Ui, shown: &Shown<'_>, scene: &Scene<'_>) {
-    let t = scene.t;
-    ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().item_spacing = vec2(14.0, 2.0);
-        let entry = |ui: &mut Ui, colour: Option<egui::Color32>, text: String, tooltip: &str| {
-            ui.horizontal(|ui| {
-                ui.spacing_mut().item_spacing.x = 6.0;
-                if let Some(colour) = colour {
-                    let (square, _) = ui.allocate_exact_size(vec2(9.0, 9.0), Sense::hover());
-                    ui.painter().rect_filled(square, 2.0, colour);
-                }
-                ui.label(RichText::new(text).font(FontId::proportional(12.0)).color(t.dim)).on_hover_text(tooltip);
-            });
-        };
-        let (removed, kept) = (shown.preview.removed(), shown.preview.kept);
-        entry(ui, Some(t.pruned), format!("pruned {}", figures::count(removed as u64)), "Pieces below the line.");
-        entry(ui, Some(t.kept), format!("kept {}", figures::count(kept as u64)), "Pieces that stay.");
-        if !shown.decision.granularity.by_weight() {
-            entry(
-                ui,
-                None,
-                format!("σ of norms {}", figures::magnitude(shown.sigma())),
-                "Standard deviation of the norms.",
-            );
-            return;
-        }
-        let Some(distribution) = shown.distribution() else { return };
-        entry(
-            ui,
-            None,
-            format!("exact zeros {}", figures::count(distribution.zeros() as u64)),
-            "Weights that are zero in the opened file; no bar counts them.",
-        );
-        entry(
-            ui,
-            None,
-            format!("mean {}", figures::magnitude(distribution.mean())),
-            "Mean of the weights, with their signs.",
-        );
-        entry(
-            ui,
-            None,
-            format!("σ {}", figures::magnitude(distribution.std())),
-            "Population standard deviation of the weights.",
-        );
-        if let Some(line) =
-            shown.preview.line.filter(|_| distribution.std() > 0.0 && shown.decision.criterion.is_norm())
-        {
-            let share = normal_fraction_below(line / distribution.std());
-            entry(
-                ui,
-                None,
-                format!("- - normal would lose {}", figures::percent(share, 1)),
-                "What the same cut would remove from a normal distribution of this σ: erf(s/√2).",
-            );
-        }
     });
 }
 

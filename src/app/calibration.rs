@@ -1,0 +1,221 @@
+//! Calibration examples, and the criteria that look at them.
+
+use super::command::{Listing, Tab};
+use super::project::{Opened, ScoredOn};
+use super::selection::Selection;
+use super::session::{Session, View};
+use super::work::{Report, name_of, tell};
+use super::{Severity, samples};
+use crate::calibrate::{self, CalibrateError};
+use crate::data::{Dataset, Feed};
+use crate::model::{Layer, Model};
+use crate::prune::{Criterion, Scores, Subject};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Examples that criteria, sensitivity and goals look at. Nothing is ever tuned on those that accuracy is measured on.
+#[derive(Clone, Debug)]
+pub(super) struct Calibrated {
+    pub set: Dataset,
+    pub fingerprint: u64,
+}
+
+impl Calibrated {
+    fn new(set: Dataset) -> Self {
+        Self { fingerprint: set.fingerprint(), set }
+    }
+}
+
+/// What background work says of calibration.
+pub(super) enum CalibrationReport {
+    Examples(Box<Calibrated>),
+    Scored { model: Arc<Model>, on: ScoredOn, scores: Scores },
+}
+
+impl Session {
+    /// The examples that criteria, sensitivity and goals look at.
+    pub fn calibration(&self) -> Option<&Dataset> {
+        self.calibration.as_ref().map(|calibrated| &calibrated.set)
+    }
+
+    /// Whether scores are being worked out now.
+    pub fn is_scoring(&self) -> bool {
+        self.slots.scoring.is_busy()
+    }
+
+    pub(super) fn start_opening_calibration(&self, path: PathBuf) {
+        self.slots.calibration.submit(format!("Opening {}", name_of(&path)), move |job| {
+            job.send(match Dataset::open_calibration(&path) {
+                Ok(set) => Report::Calibration(CalibrationReport::Examples(Box::new(Calibrated::new(set)))),
+                Err(error) => Report::Failed(error.to_string()),
+            });
+        });
+    }
+
+    pub(super) fn start_opening_sample_calibration(&self) {
+        self.slots.calibration.submit("Opening the calibration images", |job| {
+            job.send(match samples::calibration() {
+                Ok(set) => Report::Calibration(CalibrationReport::Examples(Box::new(Calibrated::new(set)))),
+                Err(error) => Report::Failed(error.to_string()),
+            });
+        });
+    }
+
+    /// Opens the calibration part of a folder of data, if it has one; that of the data before is forgotten.
+    pub(super) fn look_for_calibration(&mut self, data: Option<&Path>) {
+        let Some(folder) = data.filter(|path| path.is_dir()).map(Path::to_owned) else { return };
+        self.calibration = None;
+        self.slots.calibration.submit("Opening calibration examples", move |job| {
+            // A folder without such a part is nothing to complain about.
+            if let Ok(set) = Dataset::open_calibration(&folder) {
+                job.send(Report::Calibration(CalibrationReport::Examples(Box::new(Calibrated::new(set)))));
+            }
+        });
+    }
+
+    pub(super) fn take_in_calibration(&mut self, report: CalibrationReport) {
+        match report {
+            CalibrationReport::Examples(calibrated) => {
+                if let Some(reason) = self.why_unfit(&calibrated.set) {
+                    let text = format!("The calibration data does not fit this model: {reason}. Open data that does.");
+                    return self.messages.say(Severity::Info, text);
+                }
+                self.calibration = Some(*calibrated);
+                self.plan_changed();
+            }
+            CalibrationReport::Scored { model, on, scores } => {
+                let current = self.scored_on();
+                let Some(project) = self.project.as_mut().filter(|p| Arc::ptr_eq(&p.opened.model, &model)) else {
+                    return;
+                };
+                if current == Some(on) {
+                    project.take_in_scores(scores, on);
+                    self.arrange_rows();
+                    self.plan_changed();
+                }
+            }
+        }
+    }
+
+    fn why_unfit(&self, set: &Dataset) -> Option<String> {
+        let engine = self.project.as_ref()?.opened.engine.as_ref().ok()?;
+        Feed::new(set, engine.program.inputs()).err().map(|error| error.to_string())
+    }
+
+    /// What scores asked for now would belong to.
+    fn scored_on(&self) -> Option<ScoredOn> {
+        let project = self.project.as_ref()?;
+        Some((self.calibration.as_ref().map(|calibrated| calibrated.fingerprint), project.plan().calibration))
+    }
+
+    /// Has whatever criteria the plan on screen names work out their scores. True if what the plan does is not
+    /// known before they are there.
+    pub(super) fn waits_for_scores(&mut self) -> bool {
+        let (wanted, waits) = self.wanted_scores();
+        let Some(wanted) = wanted else {
+            self.slots.scoring.cancel();
+            self.scoring_asked = None;
+            return false;
+        };
+        if !self.slots.scoring.is_busy() || self.scoring_asked.as_ref() != Some(&wanted) {
+            self.start_scoring(wanted);
+        }
+        waits
+    }
+
+    /// Has what the comparison of criteria lacks worked out, once.
+    pub(super) fn score_what_is_compared(&mut self) {
+        if self.view.tab == Tab::Compare
+            && let (Some(wanted), _) = self.wanted_scores()
+            && self.scoring_asked.as_ref() != Some(&wanted)
+        {
+            self.start_scoring(wanted);
+        }
+    }
+
+    /// Scores that are missing, and whether the plan on screen cannot be carried out without them.
+    fn wanted_scores(&mut self) -> (Option<(ScoredOn, Wanted)>, bool) {
+        let Some(on) = self.scored_on() else { return (None, false) };
+        let Some(project) = &mut self.project else { return (None, false) };
+        if project.scored_on.is_some_and(|known| known != on) {
+            project.take_in_scores(Scores::default(), on);
+        }
+        let opened = &project.opened;
+        let plan = project.plan();
+        let mut missing = opened.subject().unscored(plan);
+        self.view.add_compared(opened, &self.selection, &mut missing);
+        if missing.is_empty() {
+            return (None, false);
+        }
+        let cut_layer = |layer: &&&Layer| !plan.layer(&layer.name).is_dense();
+        let groups = opened.structure.as_ref().map_or(&[][..], |structure| structure.groups());
+        let cut_group = groups.iter().any(|group| {
+            let decision = plan.group(&group.name);
+            !decision.is_dense() && missing.contains_key(&decision.criterion)
+        });
+        let waits = cut_group || missing.values().flatten().any(|layer| cut_layer(&layer));
+        let wanted: Wanted =
+            missing.iter().map(|(c, layers)| (*c, layers.iter().map(|l| l.name.clone()).collect())).collect();
+        (Some((on, wanted)), waits)
+    }
+
+    fn start_scoring(&mut self, (on, wanted): (ScoredOn, Wanted)) {
+        let asked = Some((on, wanted.clone()));
+        let Some(project) = &self.project else { return };
+        let data = self.calibration.as_ref().map(|calibrated| calibrated.set.clone());
+        let able = |criterion: &Criterion| data.is_some() || !criterion.is_calibrated();
+        let Some((criterion, names)) = wanted.into_iter().find(|(criterion, _)| able(criterion)) else { return };
+        self.scoring_asked = asked;
+        let opened = project.opened.clone();
+        self.slots.scoring.submit(format!("Scoring by {}", criterion.title()), move |job| {
+            let subject: Subject<'_> = opened.subject();
+            let layers: Vec<&Layer> = opened.layers.iter().filter(|layer| names.contains(&layer.name)).collect();
+            let observe = &mut |done, total| tell(job, done, total);
+            let scores = match calibrate::score(&subject, criterion, &layers, data.as_ref(), on.1, observe) {
+                Ok(scores) => scores,
+                Err(CalibrateError::Cancelled) => return,
+                Err(error) => {
+                    // Said of every layer, so that nobody asks again before something else is chosen.
+                    let mut scores = Scores::default();
+                    layers.iter().for_each(|layer| scores.insert(&layer.name, criterion, Err(error.to_string())));
+                    scores
+                }
+            };
+            job.send(Report::Calibration(CalibrationReport::Scored { model: Arc::clone(&opened.model), on, scores }));
+        });
+    }
+}
+
+impl View {
+    /// Adds what the comparison of criteria, if it is looked at, needs of the layer or group that it shows.
+    fn add_compared<'a>(
+        &self,
+        opened: &'a Opened,
+        selection: &Selection,
+        missing: &mut BTreeMap<Criterion, Vec<&'a Layer>>,
+    ) {
+        let criterion = self.compared_with;
+        if self.tab != Tab::Compare || criterion.is_norm() {
+            return;
+        }
+        let group = self.group.filter(|_| self.listing == Listing::Groups).and_then(|g| opened.groups().get(g));
+        let of_group = |layer: &Layer| {
+            let (Some(group), Ok(structure)) = (group, &opened.structure) else { return false };
+            group.layers.iter().any(|&l| structure.layers()[l].name == layer.name)
+        };
+        for (index, layer) in opened.layers.iter().enumerate() {
+            let shown = if group.is_some() { of_group(layer) } else { selection.focus() == Some(index) };
+            let known = opened.scores.get(&layer.name, criterion).is_some();
+            if shown && !known && layer.prunability.is_prunable() {
+                let layers = missing.entry(criterion).or_default();
+                if !layers.iter().any(|l| l.name == layer.name) {
+                    layers.push(layer);
+                }
+            }
+        }
+    }
+}
+
+/// Layers that criteria are to score, by name.
+pub(super) type Wanted = Vec<(Criterion, Vec<String>)>;

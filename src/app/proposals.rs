@@ -1,0 +1,171 @@
+//! Ways to share an amount out, worked out side by side before one is chosen.
+
+use super::command::{Listing, Tab};
+use super::figures;
+use super::project::Project;
+use super::session::Session;
+use super::work::Report;
+use crate::model::Model;
+use crate::prune::{Allocation, AllocationRequest, Allotted, Criterion, Granularity, LossCurve, Plan, PruneError};
+use crate::prune::{Share, Targets, allocate};
+use crate::search::{Sensitivity, Target};
+use std::sync::Arc;
+
+/// What an amount is shared out among, and how much.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Amount {
+    /// Share of all pieces that goes, 0 to 1.
+    pub share: f64,
+    /// Standard deviations below which pieces go, for [`Allocation::Sigma`].
+    pub sigmas: f64,
+}
+
+impl Default for Amount {
+    fn default() -> Self {
+        Self { share: 0.5, sigmas: 1.0 }
+    }
+}
+
+/// What one allocation would do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    /// The allocation.
+    pub allocation: Allocation,
+    /// What everything loses, and the plan; or why it cannot be.
+    pub allotted: Result<Allotted, PruneError>,
+    /// Layers or groups that would be left with nothing.
+    pub empties: Vec<String>,
+}
+
+/// All allocations of one amount.
+#[derive(Clone, Debug)]
+pub struct Proposals {
+    pub(super) asked: Asked,
+    /// Names of the layers or groups, in graph order.
+    pub targets: Vec<String>,
+    /// Whether they are groups.
+    pub groups: bool,
+    /// Piece that goes.
+    pub granularity: Granularity,
+    /// How pieces are ranked.
+    pub criterion: Criterion,
+    /// In the order of menus.
+    pub columns: Vec<Proposal>,
+}
+
+/// What proposals were worked out for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Asked {
+    plan: Plan,
+    targets: Targets,
+    granularity: Granularity,
+    criterion: Criterion,
+    amount: Amount,
+    curves: Option<Vec<LossCurve>>,
+}
+
+impl Asked {
+    fn request(&self, allocation: Allocation) -> AllocationRequest {
+        AllocationRequest {
+            allocation,
+            targets: self.targets.clone(),
+            granularity: self.granularity,
+            criterion: self.criterion,
+            amount: if allocation.counts_deviations() { self.amount.sigmas } else { self.amount.share },
+            curves: self.curves.clone().filter(|_| allocation.needs_curves()),
+        }
+    }
+}
+
+/// Measured curves as allocation takes them.
+pub(super) fn loss_curves(measured: &Sensitivity, groups: bool) -> Option<Vec<LossCurve>> {
+    let dense = measured.dense.loss?;
+    let curve = |curve: &crate::search::Curve| {
+        let fits = matches!(curve.target, Target::Group(_)) == groups;
+        let points = curve.points.iter().filter_map(|p| Some((p.ratio, p.measured.loss?))).collect();
+        fits.then(|| LossCurve { target: curve.target.name().to_owned(), dense, points })
+    };
+    let curves: Vec<LossCurve> = measured.curves.iter().filter_map(curve).collect();
+    (!curves.is_empty()).then_some(curves)
+}
+
+impl Session {
+    /// What each allocation would do, be it of the amount on screen or of the one before.
+    pub fn proposals(&self) -> Option<&Proposals> {
+        self.proposals.as_deref()
+    }
+
+    /// Has all allocations worked out while they are looked at and not as they are now.
+    pub(super) fn propose(&mut self) {
+        let Some(project) = &self.project else { return };
+        if self.view.tab != Tab::Allocate {
+            return;
+        }
+        let asked = self.asked(project);
+        if self.proposals_asked.as_ref() == Some(&asked) {
+            return;
+        }
+        self.proposals_asked = Some(asked.clone());
+        let opened = project.opened.clone();
+        self.slots.proposals.submit("Sharing out", move |job| {
+            let mut columns = Vec::new();
+            for allocation in Allocation::ALL {
+                if job.superseded() {
+                    return;
+                }
+                let allotted = allocate(&opened.subject(), &asked.plan, &asked.request(allocation));
+                let emptied = |share: &&Share| share.removed == share.pieces && share.pieces > 0;
+                let shares = allotted.as_ref().map_or(&[][..], |allotted| &allotted.shares);
+                let empties = shares.iter().filter(emptied).map(|share| share.target.clone()).collect();
+                columns.push(Proposal { allocation, allotted, empties });
+            }
+            let targets = asked.targets.names().to_vec();
+            let groups = matches!(asked.targets, Targets::Groups(_));
+            let (granularity, criterion) = (asked.granularity, asked.criterion);
+            let proposals = Proposals { asked, targets, groups, granularity, criterion, columns };
+            job.send(Report::Proposals(Arc::clone(&opened.model), Arc::new(proposals)));
+        });
+    }
+
+    fn asked(&self, project: &Project) -> Asked {
+        let plan = project.plan().clone();
+        let groups = self.view.listing == Listing::Groups;
+        let (targets, granularity, criterion) = if groups {
+            let all = project.opened.groups();
+            let focus = self.view.group.and_then(|g| all.get(g)).or(all.first());
+            let alike = all.iter().filter(|group| Some(group.kind) == focus.map(|f| f.kind));
+            let open = alike.filter(|group| !plan.group(&group.name).locked).map(|group| group.name.clone());
+            let criterion = focus.map(|f| plan.group(&f.name).criterion).unwrap_or_default();
+            (Targets::Groups(open.collect()), Granularity::Channel, criterion)
+        } else {
+            let focus = self.selection.focus().map(|f| plan.layer(&project.layers()[f].name)).unwrap_or_default();
+            let prunable = project.layers().iter().filter(|layer| layer.prunability.is_prunable());
+            let open = prunable.filter(|layer| !plan.layer(&layer.name).locked).map(|layer| layer.name.clone());
+            (Targets::Layers(open.collect()), focus.granularity, focus.criterion)
+        };
+        let curves = self.sensitivity().and_then(|measured| loss_curves(measured, groups));
+        Asked { plan, targets, granularity, criterion, amount: self.view.amount.clone(), curves }
+    }
+
+    pub(super) fn take_in_proposals(&mut self, model: &Arc<Model>, proposals: Arc<Proposals>) {
+        if self.project.as_ref().is_some_and(|p| Arc::ptr_eq(&p.opened.model, model)) {
+            self.proposals = Some(proposals);
+        }
+    }
+
+    /// Makes the plan of an allocation that was worked out the current one.
+    pub(super) fn take_allocation(&mut self, allocation: Allocation) {
+        let Some(proposals) = &self.proposals else { return };
+        if self.proposals_asked.as_ref() != Some(&proposals.asked) {
+            return;
+        }
+        let column = proposals.columns.iter().find(|column| column.allocation == allocation);
+        let Some(Ok(allotted)) = column.map(|column| &column.allotted) else { return };
+        let amount = match allocation.counts_deviations() {
+            true => format!("{:.2} \u{3c3}", self.view.amount.sigmas),
+            false => figures::percent(self.view.amount.share, 1),
+        };
+        let plan = allotted.plan.clone();
+        self.commit(&format!("{} {amount}", allocation.title()), plan);
+    }
+}

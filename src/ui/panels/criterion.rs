@@ -1,0 +1,97 @@
+use super::inspector::caption;
+use crate::app::{Command, PathPurpose};
+use crate::prune::{Calibration, Criterion, Granularity, Needs};
+use crate::ui::Scene;
+use crate::ui::theme;
+use crate::ui::widgets::{NumberField, link_button};
+use egui::{ComboBox, RichText, Ui};
+
+/// Headings of the menu, with the criteria that stand under them.
+const KINDS: [(&str, Needs); 4] = [
+    ("By magnitude", Needs::Statistics),
+    ("From the model", Needs::Model),
+    ("From activations", Needs::Examples),
+    ("From gradients", Needs::Labels),
+];
+
+/// Chooses how pieces are ranked; tells what was chosen.
+pub(super) fn criterion_choice(
+    ui: &mut Ui,
+    granularity: Granularity,
+    now: Criterion,
+    enabled: bool,
+    scene: &mut Scene<'_>,
+) -> Option<Criterion> {
+    caption(ui, "Criterion", scene);
+    let mut chosen = now;
+    ui.add_enabled_ui(enabled, |ui| {
+        let shown = title(now, granularity);
+        let response = ComboBox::from_id_salt("Criterion")
+            .width(ui.available_width())
+            .height(420.0)
+            .selected_text(shown)
+            .show_ui(ui, |ui| {
+                for (heading, needs) in KINDS {
+                    let fits = |c: &Criterion| c.needs() == needs && c.ranks(granularity);
+                    let alike: Vec<Criterion> = match needs {
+                        // For single weights every norm is the magnitude itself.
+                        Needs::Statistics if granularity.by_weight() => vec![norm_of_weights(now)],
+                        _ => Criterion::ALL.into_iter().filter(fits).collect(),
+                    };
+                    if alike.is_empty() {
+                        continue;
+                    }
+                    ui.add_space(2.0);
+                    ui.label(RichText::new(heading).font(theme::caption()).color(scene.t.faint));
+                    for criterion in alike {
+                        let item = ui.selectable_value(&mut chosen, criterion, title(criterion, granularity));
+                        item.on_hover_text(criterion.sentence());
+                    }
+                }
+            });
+        response.response.on_hover_text(now.sentence()).accessible_name("Criterion");
+    });
+    if now.is_calibrated() {
+        examples(ui, now, scene);
+    }
+    (chosen != now).then_some(chosen)
+}
+
+fn norm_of_weights(now: Criterion) -> Criterion {
+    if now.is_norm() { now } else { Criterion::default() }
+}
+
+fn title(criterion: Criterion, granularity: Granularity) -> &'static str {
+    if criterion.is_norm() && granularity.by_weight() { "Magnitude |w|" } else { criterion.title() }
+}
+
+/// What a criterion that looks at examples looks at, or what is missing.
+fn examples(ui: &mut Ui, criterion: Criterion, scene: &mut Scene<'_>) {
+    let Some(project) = scene.session.project() else { return };
+    let small = |text: String| RichText::new(text).font(theme::caption());
+    let Some(data) = scene.session.calibration() else {
+        let text = format!("{} looks at calibration examples, and none are open.", criterion.title());
+        ui.label(small(text).color(scene.t.caution));
+        let tooltip =
+            "A folder with a calibration or a training part; never the examples that accuracy is measured on.";
+        if link_button(ui, "Open calibration data…").on_hover_text(tooltip).clicked() {
+            scene.send(Command::Choose(PathPurpose::OpenCalibration));
+        }
+        return;
+    };
+    let now = project.plan().calibration;
+    ui.horizontal(|ui| {
+        let examples = now.examples.min(data.len());
+        let field = NumberField::new("Calibration examples", examples as f64, examples.to_string()).step(64.0);
+        let tooltip = "How many calibration examples criteria look at, the classes in equal shares.";
+        if let Some(value) = field.tooltip(tooltip).width(76.0).show(ui) {
+            let examples = (value.round().max(1.0) as usize).min(data.len());
+            scene.send(Command::SetCalibration(Calibration { examples, ..now }));
+        }
+        let text = format!("of {} {} examples", data.len(), data.name());
+        ui.label(small(text).color(scene.t.dim)).on_hover_text(data.path().display().to_string());
+    });
+    if scene.session.is_scoring() {
+        ui.label(small("Scores are being worked out…".to_owned()).color(scene.t.dim));
+    }
+}

@@ -1,0 +1,130 @@
+use super::{height, is_shown, select};
+use crate::app::{Project, figures};
+use crate::search::{Curve, Sensitivity};
+use crate::ui::Scene;
+use crate::ui::views::axis;
+use egui::{Align2, FontFamily, FontId, Pos2, Sense, Stroke, Ui, pos2, vec2};
+use egui_plot::{PlotBounds, PlotPoint};
+
+/// A line is under the pointer within this many points.
+const REACH: f32 = 8.0;
+
+/// Accuracy or loss over the share that is removed, one line for each.
+pub(super) fn curves(ui: &mut Ui, _project: &Project, measured: &Sensitivity, by_loss: bool, scene: &mut Scene<'_>) {
+    let t = scene.t;
+    let all = measured.curves.iter().flat_map(|curve| &curve.points).map(|point| &point.measured);
+    let heights: Vec<f64> = all.chain([&measured.dense]).filter_map(|m| height(m, by_loss)).collect();
+    let (lo, hi) = heights.iter().fold((f64::INFINITY, 0.0f64), |(lo, hi), &v| (lo.min(v), hi.max(v)));
+    let (lo, hi) = if by_loss { (0.0, hi * 1.05) } else { ((lo - 3.0).max(0.0), (hi + 2.0).min(100.0)) };
+    let mark = move |y: f64, step: f64| {
+        if by_loss { axis::mark_text(y, step) } else { format!("{} %", axis::mark_text(y, step)) }
+    };
+    let plot = axis::still_plot(
+        ui.scope_id().with("sensitivity curves"),
+        t,
+        axis::x_axis(|x, _| format!("{x:.0} %")),
+        axis::y_axis(mark),
+    )
+    .height(ui.available_height().max(160.0))
+    .show(ui, |plot| {
+        plot.set_plot_bounds(PlotBounds::from_min_max([0.0, lo], [100.0, hi.max(lo + 1e-9)]));
+    });
+    let transform = plot.transform;
+    let frame = *transform.frame();
+    let place = |ratio: f64, y: f64| transform.position_from_point(&PlotPoint::new(ratio * 100.0, y));
+    let lines: Vec<Vec<Pos2>> = measured
+        .curves
+        .iter()
+        .map(|curve| {
+            let dense = height(&measured.dense, by_loss).map(|y| place(0.0, y));
+            let rest = curve.points.iter().filter_map(|p| Some(place(p.ratio, height(&p.measured, by_loss)?)));
+            dense.into_iter().chain(rest).collect()
+        })
+        .collect();
+    let painter = ui.painter().with_clip_rect(frame.expand(3.0));
+    if let Some(dense) = height(&measured.dense, by_loss) {
+        let y = place(0.0, dense).y;
+        painter.add(egui::Shape::dashed_line(
+            &[pos2(frame.left(), y), pos2(frame.right(), y)],
+            Stroke::new(1.0, t.faint),
+            4.0,
+            4.0,
+        ));
+    }
+    let response = ui.interact(frame, ui.scope_id().with("sensitivity pointer"), Sense::click());
+    let pointer = response.hover_pos();
+    let near = pointer.and_then(|pointer| nearest(&lines, pointer));
+    let shown = measured.curves.iter().position(|curve| is_shown(&curve.target, scene));
+    for (index, line) in lines.iter().enumerate() {
+        let (ink, width) = match index {
+            _ if Some(index) == near => (t.text, 2.0),
+            _ if Some(index) == shown => (t.accent, 2.4),
+            _ => (t.dim.gamma_multiply(0.55), 1.2),
+        };
+        painter.add(egui::Shape::line(line.clone(), Stroke::new(width, ink)));
+        let radius = if Some(index) == near || Some(index) == shown { 2.8 } else { 1.8 };
+        line.iter().for_each(|&at| {
+            painter.circle_filled(at, radius, ink);
+        });
+    }
+    if let Some(index) = near.or(shown) {
+        let curve = &measured.curves[index];
+        label(ui, curve, measured, pointer.filter(|_| near.is_some()).map(|p| transform.value_from_position(p).x));
+        if near.is_some() && response.clicked() {
+            select(&curve.target, scene);
+        }
+        if near.is_some() {
+            ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
+        }
+    }
+
+    fn label(ui: &Ui, curve: &Curve, measured: &Sensitivity, ratio: Option<f64>) {
+        let t = crate::ui::theme::tokens(ui.ctx());
+        let frame = ui.min_rect();
+        let mut text = curve.target.to_string();
+        let at = |r: f64| curve.points.iter().min_by(|a, b| (a.ratio - r).abs().total_cmp(&(b.ratio - r).abs()));
+        if let Some(point) = ratio.and_then(|percent| at(percent / 100.0)) {
+            let drop = (point.measured.top1() - measured.dense.top1()) * 100.0;
+            text += &format!(
+                ": {} of {} gone, {} ({drop:+.1} pt)",
+                figures::count(point.removed as u64),
+                figures::count(curve.pieces as u64),
+                figures::percent(point.measured.top1(), 1)
+            );
+        }
+        let font = FontId::new(12.0, FontFamily::Proportional);
+        let galley = ui.painter().layout_no_wrap(text, font, t.text);
+        let rect = Align2::LEFT_BOTTOM.anchor_size(frame.left_bottom() + vec2(62.0, -34.0), galley.size());
+        ui.painter().rect_filled(rect.expand2(vec2(6.0, 3.0)), 4.0, t.raised);
+        ui.painter().galley(rect.min, galley, t.text);
+    }
+}
+
+/// The line that the pointer is on.
+fn nearest(lines: &[Vec<Pos2>], pointer: Pos2) -> Option<usize> {
+    let distance = |line: &[Pos2]| {
+        let segments = line.windows(2).map(|pair| to_segment(pointer, pair[0], pair[1]));
+        segments.fold(f32::INFINITY, f32::min)
+    };
+    let distances = lines.iter().map(|line| distance(line)).enumerate();
+    distances.filter(|(_, d)| *d < REACH).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(index, _)| index)
+}
+
+fn to_segment(p: Pos2, a: Pos2, b: Pos2) -> f32 {
+    let along = b - a;
+    let share = if along.length_sq() > 0.0 { ((p - a).dot(along) / along.length_sq()).clamp(0.0, 1.0) } else { 0.0 };
+    p.distance(a + along * share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_under_the_pointer_is_the_closest_within_reach() {
+        let lines = [vec![pos2(0.0, 0.0), pos2(100.0, 0.0)], vec![pos2(0.0, 10.0), pos2(100.0, 10.0)]];
+        assert_eq!(nearest(&lines, pos2(50.0, 4.0)), Some(0));
+        assert_eq!(nearest(&lines, pos2(50.0, 7.0)), Some(1));
+        assert_eq!(nearest(&lines, pos2(50.0, 40.0)), None);
+    }
+}
