@@ -226,7 +226,7 @@ fn preview_layer(opened: &Opened, layer: &Layer, decision: &LayerPlan) -> LayerP
     let mut plan = Plan::dense();
     plan.set(&layer.name, decision.clone());
     let subject = Subject { layers: std::slice::from_ref(layer), ..opened.subject() };
-    let mask = match prune::resolve_with(&subject, &plan) {
+    let mask = match prune::sketch(&subject, &plan) {
         Ok(mask) => mask,
         Err(PruneError::NotScored { .. }) => return LayerPreview { waiting: true, ..dense },
         Err(error) => return LayerPreview { problem: Some(error.to_string()), ..dense },

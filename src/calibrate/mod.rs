@@ -4,13 +4,23 @@
 //! batches, so that memory is bounded by the weights and one batch, whatever the number of examples; the result has
 //! the same bytes on any number of threads.
 
+mod activations;
 mod batch_norm;
+mod cholesky;
 mod error;
 mod found;
 mod geometric_median;
 mod gradient;
+mod hessian;
 mod progress;
 mod random;
+mod reading;
+mod sending;
+#[cfg(test)]
+mod tests_support;
+mod unfold;
+mod wanda;
+mod watch;
 
 pub use error::CalibrateError;
 
@@ -63,11 +73,10 @@ pub fn score(
             let data = examples(criterion, data)?;
             gradient::score(subject, criterion, layers, data, calibration, observe)?
         }
-        // MERGE: replace this arm by the calls of `activations::score` and `hessian::score`.
-        Criterion::Apoz | Criterion::MeanActivation | Criterion::Wanda | Criterion::SparseGpt => {
-            let _data = examples(criterion, data)?;
-            return Err(CalibrateError::Unavailable(criterion));
+        Criterion::Apoz | Criterion::MeanActivation | Criterion::Wanda => {
+            activations::score(subject, criterion, layers, examples(criterion, data)?, calibration, observe)?
         }
+        Criterion::SparseGpt => hessian::score(subject, layers, examples(criterion, data)?, calibration, observe)?,
     });
     Ok(scores)
 }

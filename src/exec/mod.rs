@@ -3,8 +3,8 @@
 //! [`Program::compile`] turns a model's graph into a flat list of steps, [`Program::bind`] prepares the
 //! weights, and [`Bound::run`] evaluates, as often as needed. After an edit of some weights,
 //! [`Bound::rebind`] prepares only the steps that read them, and a [`Checkpoint`] keeps what the steps before
-//! them have computed. [`TrainProgram`] runs the same graph
-//! differentiably.
+//! them have computed. [`TrainProgram`] runs the same graph differentiably. [`Program::compile_values`] gives out
+//! values inside a graph.
 //!
 //! # Element types
 //! Floats of every width are computed in f32, integers in i64 and booleans as u8. Integers wrap around
@@ -40,12 +40,13 @@ mod profile;
 mod program;
 mod steps;
 mod train;
+mod values;
 
 pub use bound::Bound;
 pub use checkpoint::Checkpoint;
 pub use error::{ExecError, UnsupportedNode};
 pub use example::{ExampleError, ExampleInputs};
-pub use ops::{BatchNormMode, supported as supported_operators};
+pub use ops::{BatchNormMode, WindowNd, supported as supported_operators};
 pub use profile::StepTime;
 pub use program::Program;
 pub use train::{Gradients, Parameter, TrainProgram};

@@ -7,7 +7,7 @@ use crate::stats::vectorize::{Kernel, vectorized};
 use bytes::Bytes;
 use rayon::prelude::*;
 
-/// A copy of `model` in which the weights that layers lost are zero; groups are left to [`Subject::masked`](super::Subject::masked).
+/// A copy of `model` in which the weights that layers lost are zero, and those that make up for them changed; groups are left to [`Subject::masked`](super::Subject::masked).
 ///
 /// Only the weights that lose something are copied, in one parallel pass each and in their own dtype; all
 /// other tensors share their bytes with `model`. Biases are left alone. The mask must have been resolved
@@ -36,6 +36,7 @@ fn apply_to_tensor(mask: &LayerMask, layer: &Layer, weight: &Tensor) -> Option<T
     let weight = &*weight.resident();
     let bytes = match &mask.selection {
         Selection::All => return None,
+        Selection::Rewritten { weight, .. } => return Some(weight.clone()),
         &Selection::Magnitude { threshold, ties } => with_float(weight.dtype(), ZeroBelow { weight, threshold, ties })?,
         Selection::Channels { kept } => zero_channels(weight, kept, channel_stride(layer, weight)),
         Selection::Elements(_) | Selection::Scores { .. } => {

@@ -34,6 +34,13 @@ pub enum Selection {
     },
     /// Any weights.
     Elements(BitMask),
+    /// Any weights, with others changed to make up for them.
+    Rewritten {
+        /// Those that stay.
+        kept: BitMask,
+        /// The weight afterwards, zero where it is removed.
+        weight: Tensor,
+    },
 }
 
 /// A plan carried out on one layer.
@@ -51,7 +58,8 @@ pub struct LayerMask {
     pub zeros: usize,
     /// Where the line lies: every removed score is at most this, every kept one at least. It is the cut
     /// itself if that was a threshold, else the lowest kept score; infinite if nothing is kept. Zero for a
-    /// pattern, which draws a line in each stretch.
+    /// pattern, which draws a line in each stretch. Where weights are updated, it is where the line lies before
+    /// any update.
     pub threshold: f64,
     /// Which pieces stay.
     pub selection: Selection,
@@ -73,7 +81,7 @@ impl LayerMask {
     pub fn bits(&self, layer: &Layer, weight: &Tensor) -> BitMask {
         match &self.selection {
             Selection::All => BitMask::from_fn(weight.len(), |_| true),
-            Selection::Elements(bits) => bits.clone(),
+            Selection::Elements(bits) | Selection::Rewritten { kept: bits, .. } => bits.clone(),
             Selection::Channels { kept } => {
                 let inner = channel_stride(layer, weight);
                 BitMask::from_fn(weight.len(), |i| kept.get(i / inner % kept.len().max(1)).is_none_or(|&kept| kept))

@@ -26,6 +26,7 @@ mod resolve;
 mod score;
 mod scores;
 mod select;
+mod sparse_gpt;
 mod subject;
 mod unit_score;
 
@@ -50,7 +51,7 @@ pub use pattern::{
 pub use pieces::{Matrix, PieceScores, piece_count};
 pub use plan::{Calibration, Cut, GroupPlan, LayerPlan, Limits, Normalization, Plan, Reduction, Rounding, Scoring};
 pub use ranking::Ranking;
-pub use resolve::{resolve, resolve_with};
+pub use resolve::{resolve, resolve_with, sketch};
 pub use score::{channel_scores, deviation_of};
 pub use scores::{InverseHessian, LayerScores, Scores};
 pub use select::{select, select_groups};

@@ -100,7 +100,7 @@ impl Ranking {
         if self.criterion.is_norm() { self.criterion } else { Criterion::L1 }
     }
 
-    fn cannot(&self, reason: &str) -> PruneError {
+    pub(super) fn cannot(&self, reason: &str) -> PruneError {
         let scope = format!("layer `{}`", self.layer);
         PruneError::CannotRank { scope, criterion: self.criterion, reason: reason.to_owned() }
     }

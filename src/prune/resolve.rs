@@ -1,6 +1,7 @@
 use super::pattern::resolve_pattern;
 use super::pieces::resolve_pieces;
 use super::score::cut_scores;
+use super::sparse_gpt::{Goal, sweep};
 use super::{Cut, Granularity, LayerMask, LayerPlan, Mask, Plan, PruneError, Ranking, Selection, Subject};
 use crate::model::{Layer, Model, Tensor};
 use crate::stats::{LayerStatistics, Statistics, split_at_rank};
@@ -25,6 +26,19 @@ pub fn resolve(model: &Model, layers: &[Layer], plan: &Plan) -> Result<Mask, Pru
 /// # Errors
 /// As [`resolve`].
 pub fn resolve_with(subject: &Subject<'_>, plan: &Plan) -> Result<Mask, PruneError> {
+    resolve_layers(subject, plan, true)
+}
+
+/// As [`resolve_with`], without updating weights for criteria that do: as many go, but which ones is said by their
+/// scores alone. For previews, since updates take seconds where layers are large.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn sketch(subject: &Subject<'_>, plan: &Plan) -> Result<Mask, PruneError> {
+    resolve_layers(subject, plan, false)
+}
+
+fn resolve_layers(subject: &Subject<'_>, plan: &Plan, update: bool) -> Result<Mask, PruneError> {
     let layers = subject.layers;
     let names: HashSet<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
     if let Some(layer) = plan.layers.keys().find(|name| !names.contains(name.as_str())) {
@@ -40,7 +54,7 @@ pub fn resolve_with(subject: &Subject<'_>, plan: &Plan) -> Result<Mask, PruneErr
         .map(|(layer, decision)| {
             let weight = weight_of(subject.model, layer)?;
             let ranking = Ranking::of(subject, layer, decision.criterion)?;
-            match decision.granularity {
+            let mask = match decision.granularity {
                 Granularity::Element => {
                     let known = statistics_of(layer, weight, subject.statistics)?;
                     resolve_elements(layer, weight, decision.cut, (&ranking, known.distribution.zeros()))
@@ -57,12 +71,44 @@ pub fn resolve_with(subject: &Subject<'_>, plan: &Plan) -> Result<Mask, PruneErr
                     Ok(mask)
                 }
                 other => resolve_pieces(layer, weight, decision, other, &ranking),
+            }?;
+            if update && decision.criterion.updates_weights() {
+                updated(mask, layer, weight, decision.granularity, &ranking)
+            } else {
+                Ok(mask)
             }
         })
         .collect();
     // Collected first, so that the error reported is that of the first layer, not of the fastest thread.
     let layers = masks.into_iter().map(|mask| mask.map(|mask| (mask.layer.clone(), mask)));
     Ok(Mask { layers: layers.collect::<Result<_, _>>()?, ..Mask::default() })
+}
+
+/// The mask of as many weights, chosen while those that stay are updated.
+fn updated(
+    mask: LayerMask,
+    layer: &Layer,
+    weight: &Tensor,
+    granularity: Granularity,
+    ranking: &Ranking,
+) -> Result<LayerMask, PruneError> {
+    let goal = match granularity {
+        _ if mask.removed() == 0 => return Ok(mask),
+        Granularity::Pattern { kept, of } => Goal::Pattern { kept: kept.into(), of: of.into() },
+        _ => Goal::Count(mask.removed()),
+    };
+    let inverse = ranking.scored().and_then(|scored| scored.inverse_hessian.as_deref());
+    let inverse = inverse.ok_or_else(|| ranking.cannot("its inverse Hessian was not worked out"))?;
+    let selection = sweep(layer, weight, inverse, goal);
+    let selection = selection.ok_or_else(|| {
+        let dtype = weight.dtype();
+        ranking.cannot(&format!("the weights that make up for others do not fit {dtype} or its inverse Hessian"))
+    })?;
+    let zeros = match &selection {
+        Selection::Rewritten { weight, .. } => weight.to_f32().iter().filter(|&&value| value == 0.0).count(),
+        _ => mask.zeros,
+    };
+    Ok(LayerMask { zeros, selection, ..mask })
 }
 
 /// The weight of a layer that can be pruned.

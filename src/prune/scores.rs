@@ -7,7 +7,8 @@ use std::sync::Arc;
 /// Factors of the inverse Hessians of a layer's outputs, one for each group of its inputs.
 ///
 /// Each is the upper triangle U of a Cholesky factorisation H^-1 = U^T U, d by d, row by row, for the d columns of
-/// [`Matrix`](super::Matrix), with which removing a column is made up for by the ones after it.
+/// [`Matrix`](super::Matrix), with which removing a column is made up for by the ones after it. A column that reads
+/// nothing but zeros has an infinite diagonal and zeros beside it: its weights make no difference.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InverseHessian {
     /// Columns of the weight as outputs by inputs.

@@ -60,6 +60,7 @@ pub use operands::Inputs;
 pub use operator::{BatchNormMode, ChannelAxis, Fusion, Kernel, Operator, Pass, Record, Stage};
 use std::sync::Arc;
 pub use window::WindowSpec;
+pub use window_nd::WindowNd;
 
 /// A made operator, or in a few words why there is none.
 pub type Built = std::result::Result<Arc<dyn Operator>, String>;
