@@ -8,7 +8,6 @@ use super::work::Report;
 use crate::model::Model;
 use crate::prune::{Allocation, AllocationRequest, Allotted, Criterion, Granularity, LossCurve, Plan, PruneError};
 use crate::prune::{Share, Targets, allocate};
-use crate::search::{Sensitivity, Target};
 use std::sync::Arc;
 
 /// What an amount is shared out among, and how much.
@@ -77,18 +76,6 @@ impl Asked {
     }
 }
 
-/// Measured curves as allocation takes them.
-pub(super) fn loss_curves(measured: &Sensitivity, groups: bool) -> Option<Vec<LossCurve>> {
-    let dense = measured.dense.loss?;
-    let curve = |curve: &crate::search::Curve| {
-        let fits = matches!(curve.target, Target::Group(_)) == groups;
-        let points = curve.points.iter().filter_map(|p| Some((p.ratio, p.measured.loss?))).collect();
-        fits.then(|| LossCurve { target: curve.target.name().to_owned(), dense, points })
-    };
-    let curves: Vec<LossCurve> = measured.curves.iter().filter_map(curve).collect();
-    (!curves.is_empty()).then_some(curves)
-}
-
 impl Session {
     /// What each allocation would do, be it of the amount on screen or of the one before.
     pub fn proposals(&self) -> Option<&Proposals> {
@@ -143,7 +130,7 @@ impl Session {
             let open = prunable.filter(|layer| !plan.layer(&layer.name).locked).map(|layer| layer.name.clone());
             (Targets::Layers(open.collect()), focus.granularity, focus.criterion)
         };
-        let curves = self.sensitivity().and_then(|measured| loss_curves(measured, groups));
+        let curves = self.sensitivity().and_then(|measured| measured.loss_curves(groups));
         Asked { plan, targets, granularity, criterion, amount: self.view.amount.clone(), curves }
     }
 
