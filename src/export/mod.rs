@@ -20,4 +20,4 @@ pub use proof::{Equality, Proof, prove};
 pub use report::{Costs, ExportReport, GroupReport, LayerReport};
 pub use size::{Encoding, Sizes, TensorSizes, count_nonzeros, measure_sizes};
 pub use write::{Pruned, Request, export};
-pub use written::{Counts, Written};
+pub use written::Written;

@@ -1,8 +1,7 @@
-use super::{ExportError, count_nonzeros, measure_sizes, provenance};
+use super::{ExportError, measure_sizes, provenance};
 use crate::formats;
-use crate::model::{Layer, Model, Sizes as InputSizes, effective_macs, layers_of, model_macs};
+use crate::model::Model;
 use crate::prune::{Mask, Plan, PruneError, Subject};
-use std::collections::HashMap;
 use std::path::Path;
 
 /// The model that an export of a plan would write, without writing it.
@@ -43,37 +42,5 @@ impl Written {
         provenance::stamp(&mut model, plan, provenance::SHRUNK)?;
         let pieces = formats::pieces(&model, Path::new(&model.display_name()))?;
         Ok(pieces.iter().map(|piece| piece.len() as u64).sum())
-    }
-}
-
-/// What a model holds, and what one example costs, with what is zero counted apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
-    /// Scalars of all tensors.
-    pub params: u64,
-    /// Of these, those that are not zero.
-    pub nonzeros: u64,
-    /// Multiply-accumulates for one example, where shapes are known.
-    pub macs: Option<u64>,
-    /// Of these, those with a weight that is not zero, rounded.
-    pub macs_nonzero: Option<u64>,
-}
-
-impl Counts {
-    /// Counts a model; `sizes` are those of its inputs where it leaves them open.
-    pub fn of(model: &Model, sizes: &InputSizes) -> Self {
-        let fixed = sizes.fix(model);
-        let shaped = fixed.as_ref().unwrap_or(model);
-        let nonzeros: HashMap<&str, usize> =
-            model.tensors.iter().map(|(name, tensor)| (name.as_str(), count_nonzeros(tensor))).collect();
-        let layers = layers_of(shaped);
-        let alive = |layer: &Layer| nonzeros.get(layer.weight.as_str()).copied().unwrap_or(0);
-        let all_alive: Vec<usize> = layers.iter().map(alive).collect();
-        Self {
-            params: model.parameter_count(),
-            nonzeros: nonzeros.values().map(|&n| n as u64).sum(),
-            macs: model_macs(shaped),
-            macs_nonzero: effective_macs(shaped, &layers, &all_alive),
-        }
     }
 }

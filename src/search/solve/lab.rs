@@ -4,7 +4,7 @@ use crate::data::Dataset;
 use crate::eval::{Answers, EvalOptions, Paired, answers};
 use crate::exec::latency::{self, Latency, Repeats};
 use crate::exec::{Bound, ExampleInputs, Program};
-use crate::export::{Counts, Written};
+use crate::export::{Count, Written};
 use crate::model::{Model, Sizes};
 use crate::prune::Plan;
 use serde::Serialize;
@@ -35,6 +35,11 @@ impl Costs {
             Quantity::Drop => None,
         }
     }
+}
+
+/// Parameters and multiply-accumulates, without shrinking those that are not zero.
+fn counted(count: &Count, shrinks: bool) -> (u64, Option<u64>) {
+    if shrinks { (count.params(), count.macs()) } else { (count.nonzeros(), count.macs_nonzero()) }
 }
 
 /// A candidate: what it loses, what it costs, and what it still gets right.
@@ -135,9 +140,7 @@ impl<'a> Lab<'a> {
     /// What the model of a plan costs, of bytes and latency those that are asked for.
     pub fn costs(&self, plan: &Plan, asked: &[Quantity], watch: &mut Watch<'_>) -> Result<Costs, SolveError> {
         let written = self.written(plan)?;
-        let counts = Counts::of(&written.model, &self.sizes);
-        let (params, macs) =
-            if plan.shrink { (counts.params, counts.macs) } else { (counts.nonzeros, counts.macs_nonzero) };
+        let (params, macs) = counted(&Count::of(&written.model, &self.sizes), plan.shrink);
         let bytes = if asked.contains(&Quantity::Bytes) {
             Some(written.bytes(plan, &mut || watch.again().is_break())? as f64)
         } else {
@@ -154,9 +157,7 @@ impl<'a> Lab<'a> {
     /// What the opened model costs, counted in the same way.
     pub fn dense_costs(&self, shrinks: bool, asked: &[Quantity], watch: &mut Watch<'_>) -> Result<Costs, SolveError> {
         let model = self.space.subject.model;
-        let counts = Counts::of(model, &self.sizes);
-        let (params, macs) =
-            if shrinks { (counts.params, counts.macs) } else { (counts.nonzeros, counts.macs_nonzero) };
+        let (params, macs) = counted(&Count::of(model, &self.sizes), shrinks);
         let mut costs = Costs { params: params as f64, macs: macs.map(|macs| macs as f64), bytes: None, latency: None };
         if asked.contains(&Quantity::Bytes) {
             let as_it_is = Written { model: model.clone(), shrunk: shrinks, dead: 0 };
