@@ -62,7 +62,7 @@ impl Bench {
     }
 
     /// A point as an evaluation of the masked model from its input measures it.
-    fn from_input(&self, target: &Target, options: &ScanOptions, ratio: f64) -> Measured {
+    fn measured_from_input(&self, target: &Target, options: &ScanOptions, ratio: f64) -> Measured {
         let plan = target.plan(&self.settings, options.granularity, options.criterion, ratio);
         let masked = self.subject().masked(&self.subject().resolve(&plan).unwrap()).unwrap();
         let bound = Program::compile(&masked).unwrap().bind(&masked).unwrap();
@@ -91,7 +91,7 @@ fn every_point_is_what_an_evaluation_from_the_input_gives() {
         for curve in &found.sensitivity.curves {
             assert!(curve.pieces > 0 && curve.weights >= curve.pieces, "{}", curve.target);
             for point in &curve.points {
-                let expected = bench.from_input(&curve.target, &options, point.ratio);
+                let expected = bench.measured_from_input(&curve.target, &options, point.ratio);
                 assert_eq!(point.measured, expected, "{} at {}", curve.target, point.ratio);
                 assert_eq!(point.removed, (point.ratio * curve.pieces as f64).round_ties_even() as usize);
             }
@@ -142,7 +142,7 @@ fn a_curve_ends_with_the_first_point_that_lost_too_much() {
 /// Whether a point has lost as much, worked out from what the evaluation from the input gives.
 fn cut_drop(points: &[Point], point: &Point, most: f64, options: &ScanOptions, bench: &Bench) -> bool {
     assert!(points.contains(point));
-    let dense = bench.from_input(&Target::Layer("conv1".into()), options, 0.0);
+    let dense = bench.measured_from_input(&Target::Layer("conv1".into()), options, 0.0);
     dense.lost(&point.measured) >= most
 }
 
