@@ -135,7 +135,7 @@ impl Session {
             calibration: None,
             scoring_asked: None,
             selection: Selection::default(),
-            view: View::default(),
+            view: View { compared_with: Criterion::Random, ..View::default() },
             settings,
             messages: Messages::default(),
             scoreboard: Scoreboard::default(),

@@ -25,30 +25,12 @@ pub(super) fn criterion_choice(
     caption(ui, "Criterion", scene);
     let mut chosen = now;
     ui.add_enabled_ui(enabled, |ui| {
-        let shown = title(now, granularity);
+        let shown = criterion_title(now, granularity);
         let response = ComboBox::from_id_salt("Criterion")
             .width(ui.available_width())
             .height(420.0)
             .selected_text(shown)
-            .show_ui(ui, |ui| {
-                for (heading, needs) in KINDS {
-                    let fits = |c: &Criterion| c.needs() == needs && c.ranks(granularity);
-                    let alike: Vec<Criterion> = match needs {
-                        // For single weights every norm is the magnitude itself.
-                        Needs::Statistics if granularity.by_weight() => vec![norm_of_weights(now)],
-                        _ => Criterion::ALL.into_iter().filter(fits).collect(),
-                    };
-                    if alike.is_empty() {
-                        continue;
-                    }
-                    ui.add_space(2.0);
-                    ui.label(RichText::new(heading).font(theme::caption()).color(scene.t.faint));
-                    for criterion in alike {
-                        let item = ui.selectable_value(&mut chosen, criterion, title(criterion, granularity));
-                        item.on_hover_text(criterion.sentence());
-                    }
-                }
-            });
+            .show_ui(ui, |ui| criteria_menu(ui, granularity, &mut chosen));
         response.response.on_hover_text(now.sentence()).accessible_name("Criterion");
     });
     if now.is_calibrated() {
@@ -57,11 +39,34 @@ pub(super) fn criterion_choice(
     (chosen != now).then_some(chosen)
 }
 
+/// The criteria that rank some pieces, under headings.
+pub(crate) fn criteria_menu(ui: &mut Ui, granularity: Granularity, chosen: &mut Criterion) {
+    let t = theme::tokens(ui.ctx());
+    for (heading, needs) in KINDS {
+        let fits = |c: &Criterion| c.needs() == needs && c.ranks(granularity);
+        let alike: Vec<Criterion> = match needs {
+            // For single weights every norm is the magnitude itself.
+            Needs::Statistics if granularity.by_weight() => vec![norm_of_weights(*chosen)],
+            _ => Criterion::ALL.into_iter().filter(fits).collect(),
+        };
+        if alike.is_empty() {
+            continue;
+        }
+        ui.add_space(2.0);
+        ui.label(RichText::new(heading).font(theme::caption()).color(t.faint));
+        for criterion in alike {
+            let item = ui.selectable_value(chosen, criterion, criterion_title(criterion, granularity));
+            item.on_hover_text(criterion.sentence());
+        }
+    }
+}
+
 fn norm_of_weights(now: Criterion) -> Criterion {
     if now.is_norm() { now } else { Criterion::default() }
 }
 
-fn title(criterion: Criterion, granularity: Granularity) -> &'static str {
+/// What a criterion is called for some pieces.
+pub(crate) fn criterion_title(criterion: Criterion, granularity: Granularity) -> &'static str {
     if criterion.is_norm() && granularity.by_weight() { "Magnitude |w|" } else { criterion.title() }
 }
 

@@ -1,7 +1,7 @@
 //! The fixed parts of the window around the view in the middle.
 
 mod center;
-mod criterion;
+pub(super) mod criterion;
 mod group_inspector;
 mod group_table;
 mod history;

@@ -2,6 +2,7 @@ use super::axis;
 use crate::app::{Command, CriteriaComparison, Project, figures};
 use crate::prune::{Criterion, Granularity, PruneError};
 use crate::ui::Scene;
+use crate::ui::panels::criterion::{criteria_menu, criterion_title};
 use crate::ui::theme;
 use crate::ui::widgets::segmented;
 use egui::{Align, ComboBox, FontId, Id, Layout, RichText, Sense, Stroke, Ui, pos2, vec2};
@@ -90,15 +91,14 @@ fn title(ui: &mut Ui, compared: &Compared, scene: &mut Scene<'_>) {
     });
     ui.add_space(2.0);
     ui.horizontal(|ui| {
-        ui.label(RichText::new(format!("{} against", compared.first.title())).color(scene.t.dim))
+        let title = |criterion| criterion_title(criterion, compared.granularity);
+        ui.label(RichText::new(format!("{} against", title(compared.first))).color(scene.t.dim))
             .on_hover_text(compared.first.sentence());
         let now = scene.session.view().compared_with;
         let mut chosen = now;
-        let response = ComboBox::from_id_salt("Compared with").width(170.0).height(420.0).selected_text(now.title());
+        let response = ComboBox::from_id_salt("Compared with").width(170.0).height(420.0).selected_text(title(now));
         let response = response.show_ui(ui, |ui| {
-            for criterion in Criterion::ALL.into_iter().filter(|c| c.ranks(compared.granularity)) {
-                ui.selectable_value(&mut chosen, criterion, criterion.title()).on_hover_text(criterion.sentence());
-            }
+            criteria_menu(ui, compared.granularity, &mut chosen);
         });
         response.response.on_hover_text(now.sentence()).accessible_name("Compared with");
         if chosen != now {
@@ -149,7 +149,7 @@ fn scatter(ui: &mut Ui, compared: &Compared, found: &CriteriaComparison, scene: 
     };
     let range = |axis: usize| {
         if !by_scores {
-            return (0.0, 100.0);
+            return (-1.5, 101.5);
         }
         let all = (0..found.scores.len()).map(|i| place(i, axis)).filter(|v| v.is_finite());
         let (lo, hi) = all.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), v| (lo.min(v), hi.max(v)));
@@ -192,7 +192,8 @@ fn scatter(ui: &mut Ui, compared: &Compared, found: &CriteriaComparison, scene: 
     let (row, _) = ui.allocate_exact_size(vec2(ui.available_width(), 16.0), Sense::hover());
     let mut legend = ui.new_child(egui::UiBuilder::new().max_rect(row).layout(Layout::left_to_right(Align::Center)));
     legend.add_space(48.0);
-    legend.label(caption(&format!("\u{2192} {}   \u{2191} {}", compared.first.title(), other.title())));
+    let title = |criterion| criterion_title(criterion, compared.granularity);
+    legend.label(caption(&format!("\u{2192} {}   \u{2191} {}", title(compared.first), title(other))));
     let share = |count: usize| figures::percent(count as f64 / found.scores.len().max(1) as f64, 0);
     if compared.share > 0.0 {
         for (ink, text) in [

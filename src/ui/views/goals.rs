@@ -16,6 +16,7 @@ pub fn goals(ui: &mut Ui, scene: &mut Scene<'_>) {
     let Some(search) = scene.session.search() else { return };
     ui.add_space(8.0);
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        ui.spacing_mut().interact_size.y = 16.0;
         if let Some(problem) = &search.problem {
             ui.label(RichText::new(problem).color(scene.t.caution));
         }
@@ -168,13 +169,13 @@ fn found(ui: &mut Ui, solution: &Solution, scene: &Scene<'_>) {
     });
     let held = &solution.held_out;
     let text = format!(
-        "On {} examples that the search did not use: {} \u{2192} {}, {:+.2} pt (95 % interval {:+.2} to {:+.2}).",
+        "On {} examples that the search did not use: {} \u{2192} {}, {} (95 % interval {} to {}).",
         figures::count(held.n as u64),
         figures::percent(held.dense, 2),
         figures::percent(held.pruned, 2),
-        -held.drop,
-        -held.interval[1],
-        -held.interval[0],
+        figures::change(-held.drop, 2, "pt"),
+        figures::change(-held.interval[1], 2, ""),
+        figures::change(-held.interval[0], 2, ""),
     );
     ui.label(small(text));
     ui.add_space(6.0);

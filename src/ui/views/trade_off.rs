@@ -146,7 +146,7 @@ fn plot(ui: &mut Ui, swept: &Swept, scene: &mut Scene<'_>) {
     };
     let ((left, right), (bottom, top)) = (span(0), span(1));
     let (left, right) = match sweeping.against {
-        Against::Sparsity => (0.0, 100.0),
+        Against::Sparsity => (0.0, 102.0),
         Against::Cost(_) => (0.0f64.min(left), right * 1.04),
     };
     let margin = ((top - bottom) * 0.06).max(1e-3);

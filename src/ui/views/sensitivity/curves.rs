@@ -3,8 +3,14 @@ use crate::app::{Project, figures};
 use crate::search::{Curve, Sensitivity};
 use crate::ui::Scene;
 use crate::ui::views::axis;
+use crate::ui::widgets::elided_start;
 use egui::{Align2, FontFamily, FontId, Pos2, Sense, Stroke, Ui, pos2, vec2};
 use egui_plot::{PlotBounds, PlotPoint};
+
+/// Right end of the axis, with room for the names of lines.
+const RIGHT_END: f64 = 112.0;
+/// Lines up to which each has its name at its end.
+const MOST_NAMES: usize = 16;
 
 /// A line is under the pointer within this many points.
 const REACH: f32 = 8.0;
@@ -22,12 +28,12 @@ pub(super) fn curves(ui: &mut Ui, _project: &Project, measured: &Sensitivity, by
     let plot = axis::still_plot(
         ui.scope_id().with("sensitivity curves"),
         t,
-        axis::x_axis(|x, _| format!("{x:.0} %")),
+        axis::x_axis(|x, _| if x > 100.0 { String::new() } else { format!("{x:.0} %") }),
         axis::y_axis(mark),
     )
     .height(ui.available_height().max(160.0))
     .show(ui, |plot| {
-        plot.set_plot_bounds(PlotBounds::from_min_max([0.0, lo], [100.0, hi.max(lo + 1e-9)]));
+        plot.set_plot_bounds(PlotBounds::from_min_max([0.0, lo], [RIGHT_END, hi.max(lo + 1e-9)]));
     });
     let transform = plot.transform;
     let frame = *transform.frame();
@@ -67,6 +73,9 @@ pub(super) fn curves(ui: &mut Ui, _project: &Project, measured: &Sensitivity, by
             painter.circle_filled(at, radius, ink);
         });
     }
+    if lines.len() <= MOST_NAMES {
+        names(ui, measured, &lines, frame.right(), near.or(shown));
+    }
     if let Some(index) = near.or(shown) {
         let curve = &measured.curves[index];
         label(ui, curve, measured, pointer.filter(|_| near.is_some()).map(|p| transform.value_from_position(p).x));
@@ -97,6 +106,26 @@ pub(super) fn curves(ui: &mut Ui, _project: &Project, measured: &Sensitivity, by
         let rect = Align2::LEFT_BOTTOM.anchor_size(frame.left_bottom() + vec2(62.0, -34.0), galley.size());
         ui.painter().rect_filled(rect.expand2(vec2(6.0, 3.0)), 4.0, t.raised);
         ui.painter().galley(rect.min, galley, t.text);
+    }
+}
+
+/// Names at the ends of lines, as far as they do not run into one another.
+fn names(ui: &Ui, measured: &Sensitivity, lines: &[Vec<Pos2>], right: f32, shown: Option<usize>) {
+    let t = crate::ui::theme::tokens(ui.ctx());
+    let font = FontId::new(11.0, FontFamily::Proportional);
+    let mut taken: Vec<egui::Rect> = Vec::new();
+    let order = shown.into_iter().chain((0..lines.len()).filter(|&i| Some(i) != shown));
+    for index in order {
+        let Some(&end) = lines[index].last() else { continue };
+        let room = (right - end.x - 8.0).max(40.0);
+        let name = elided_start(ui, measured.curves[index].target.name(), &font, room);
+        let ink = if Some(index) == shown { t.text } else { t.dim };
+        let galley = ui.painter().layout_no_wrap(name, font.clone(), ink);
+        let rect = Align2::LEFT_CENTER.anchor_size(end + vec2(7.0, 0.0), galley.size());
+        if taken.iter().all(|other| !other.intersects(rect)) {
+            ui.painter().galley(rect.min, galley, ink);
+            taken.push(rect);
+        }
     }
 }
 

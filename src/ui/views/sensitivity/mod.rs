@@ -135,7 +135,7 @@ fn worse(dense: &Measured, point: &Point, by_loss: bool) -> Option<f64> {
 }
 
 fn worse_text(worse: f64, by_loss: bool) -> String {
-    if by_loss { format!("{worse:+.2}") } else { format!("{:+.1}", -worse) }
+    if by_loss { figures::change(worse, 2, "") } else { figures::change(-worse, 1, "") }
 }
 
 /// Selects what a curve is about.
