@@ -212,9 +212,9 @@ mod tests {
     const BLACK: Colour = [0, 0, 0];
 
     /// How dark the pixels of a picture are in all, in pixels of the picture.
-    fn darkness(shape: Shape) -> f32 {
+    fn darkness(shape: &Shape) -> f32 {
         let mut raster = Raster::new(40.0, 40.0);
-        raster.draw(&shape);
+        raster.draw(shape);
         let dark: f32 = raster.image.pixels().map(|pixel| 1.0 - f32::from(pixel.0[0]) / 255.0).sum();
         dark / (SCALE * SCALE)
     }
@@ -223,11 +223,11 @@ mod tests {
     fn shapes_cover_their_area_wherever_they_lie() {
         let near =
             |found: f32, expected: f32| assert!((found - expected).abs() < 0.02 * expected, "{found} {expected}");
-        near(darkness(Shape::Rectangle { at: [3.3, 4.7, 10.25, 5.5], colour: BLACK }), 10.25 * 5.5);
-        near(darkness(Shape::Dot { at: [17.2, 20.9], radius: 9.0, colour: BLACK }), 9.0 * 9.0 * 3.09);
+        near(darkness(&Shape::Rectangle { at: [3.3, 4.7, 10.25, 5.5], colour: BLACK }), 10.25 * 5.5);
+        near(darkness(&Shape::Dot { at: [17.2, 20.9], radius: 9.0, colour: BLACK }), 9.0 * 9.0 * 3.09);
         let line = |dash| Shape::Line { points: vec![[5.0, 5.0], [35.0, 25.0]], width: 2.0, colour: BLACK, dash };
-        near(darkness(line(None)), 2.0 * 1300f32.sqrt());
-        let dashes = darkness(line(Some([3.0, 3.0])));
+        near(darkness(&line(None)), 2.0 * 1300f32.sqrt());
+        let dashes = darkness(&line(Some([3.0, 3.0])));
         assert!(dashes > 0.4 * 2.0 * 1300f32.sqrt() && dashes < 0.6 * 2.0 * 1300f32.sqrt(), "{dashes}");
     }
 
@@ -235,10 +235,10 @@ mod tests {
     fn letters_have_holes_and_nothing_is_drawn_outside() {
         let text =
             |text: &str, at| Shape::Text { at, anchor: Anchor::Middle, size: 30.0, colour: BLACK, text: text.into() };
-        let (o, block) = (darkness(text("o", [20.0, 30.0])), darkness(text("\u{2588}", [20.0, 30.0])));
+        let (o, block) = (darkness(&text("o", [20.0, 30.0])), darkness(&text("\u{2588}", [20.0, 30.0])));
         assert!(o > 20.0 && o < 200.0, "{o} {block}");
-        assert_eq!(darkness(text("o", [-200.0, 400.0])), 0.0);
-        assert_eq!(darkness(Shape::Rectangle { at: [-9.0, -9.0, 4.0, 4.0], colour: BLACK }), 0.0);
+        assert_eq!(darkness(&text("o", [-200.0, 400.0])), 0.0);
+        assert_eq!(darkness(&Shape::Rectangle { at: [-9.0, -9.0, 4.0, 4.0], colour: BLACK }), 0.0);
     }
 
     #[test]

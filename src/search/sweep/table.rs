@@ -66,13 +66,13 @@ impl Sweep {
         let mut curves = Vec::new();
         for point in &self.points {
             let place = [point.figures.sparsity, point.figures.top1];
-            match curves.iter().position(|curve: &super::Setting| curve.is_along(&point.setting)) {
-                Some(index) => series[index].points.push(place),
-                None => {
-                    curves.push(point.setting);
-                    series.push(Series { name: point.setting.curve(), points: vec![place] });
-                }
-            }
+            let known = curves.iter().position(|curve: &super::Setting| curve.is_along(&point.setting));
+            let index = known.unwrap_or_else(|| {
+                curves.push(point.setting);
+                series.push(Series { name: point.setting.curve(), points: Vec::new() });
+                series.len() - 1
+            });
+            series[index].points.push(place);
         }
         let all = || self.points.iter().map(|point| point.figures.top1);
         let (low, high) = (all().fold(dense, f64::min), all().fold(dense, f64::max));
