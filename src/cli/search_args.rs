@@ -27,7 +27,7 @@ pub struct SensitivityArgs {
         default_value = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9")]
     pub ratios: Vec<f64>,
     /// End a curve at the first point that lost so many points of accuracy; 100 measures all of it.
-    #[arg(long, value_name = "PT", default_value_t = 20.0, value_parser = points)]
+    #[arg(long, value_name = "PT", default_value_t = 10.0, value_parser = points)]
     pub max_drop: f64,
     /// Measure on this many examples, the classes in equal shares.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = positive)]

@@ -29,7 +29,7 @@ impl Default for ScanOptions {
             granularity: Granularity::Channel,
             criterion: Criterion::default(),
             ratios: (1..10).map(|tenth| f64::from(tenth) / 10.0).collect(),
-            max_drop: Some(0.2),
+            max_drop: Some(0.1),
             limit: Some(1024),
             budget: Replay::BUDGET,
         }
