@@ -181,6 +181,9 @@ fn parts(args: &SolveArgs, console: &Console) -> anyhow::Result<(Dataset, Datase
         (search, held_out, "examples, half of the data".to_owned())
     };
     search.require_labels()?;
+    if search.fingerprint() == held_out.fingerprint() {
+        return Err(SolveError::SameExamples).at(held_out.path());
+    }
     let mut order = search.stratified_order(0);
     order.truncate(args.limit);
     let search = if order.len() < search.len() { search.subset(&order) } else { search };
@@ -257,7 +260,6 @@ fn run(request: &SolveRequest<'_>, (args, title): (&SolveArgs, &str), console: &
     match outcome {
         Err(SolveError::Cancelled) => Err(Interrupted.into()),
         Err(error @ SolveError::Eval(_)) => Err(error).at(request.search.path()),
-        Err(error @ SolveError::SameExamples) => Err(error).at(request.held_out.path()),
         other => other.at(&args.model),
     }
 }

@@ -28,14 +28,14 @@ impl Written {
         Ok(Self { model, shrunk, dead: mask.dead.len() })
     }
 
-    /// Bytes of the file, with what it would say of itself: as it is if tensors are smaller, else in a zip archive, since
-    /// zeros alone make no file smaller.
+    /// Bytes of the file, with what it would say of itself: as it is if the plan removes channels for good, else in a zip
+    /// archive, since zeros alone make no file smaller.
     ///
     /// # Errors
     /// [`ExportError::Format`] if the model cannot be written at all, [`ExportError::Cancelled`] once `cancelled` says so.
     pub fn bytes(&self, plan: &Plan, cancelled: &mut dyn FnMut() -> bool) -> Result<u64, ExportError> {
         let mut model = self.model.clone();
-        if !self.shrunk {
+        if !plan.shrink {
             provenance::stamp(&mut model, plan, provenance::ZEROS_ONLY)?;
             return Ok(measure_sizes(&model, cancelled)?.zip);
         }

@@ -159,8 +159,9 @@ impl<'a> Lab<'a> {
             if shrinks { (counts.params, counts.macs) } else { (counts.nonzeros, counts.macs_nonzero) };
         let mut costs = Costs { params: params as f64, macs: macs.map(|macs| macs as f64), bytes: None, latency: None };
         if asked.contains(&Quantity::Bytes) {
-            let as_it_is = Written { model: model.clone(), shrunk: shrinks, dead: 0 };
-            costs.bytes = Some(as_it_is.bytes(&Plan::dense(), &mut || watch.again().is_break())? as f64);
+            let as_it_is = Written { model: model.clone(), shrunk: false, dead: 0 };
+            let plan = Plan { shrink: shrinks, ..Plan::dense() };
+            costs.bytes = Some(as_it_is.bytes(&plan, &mut || watch.again().is_break())? as f64);
         }
         if asked.contains(&Quantity::Latency) {
             costs.latency = Some(self.latency(model, watch)?.median_ms);
