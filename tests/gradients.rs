@@ -46,17 +46,17 @@ impl Reference {
         let h = b.conv("conv1", x, w, Some(bias), (1, 1, 1));
         let parts = ["norm.scale", "norm.shift", "norm.mean", "norm.var"].map(|name| t(&mut b, name));
         let h = b.node("norm", "BatchNormalization", &[&[h], &parts[..]].concat(), &[]);
-        let h = b.node("relu1", "Relu", &[h], &[]);
+        let h = b.node("tanh1", "Tanh", &[h], &[]);
         let w = t(&mut b, "conv2.weight");
         let side = b.conv("conv2", h, w, None, (1, 1, 2));
         let h = b.node("add", "Add", &[side, h], &[]);
-        let h = b.node("relu2", "Relu", &[h], &[]);
+        let h = b.node("tanh2", "Tanh", &[h], &[]);
         let h = b.node("pool", "GlobalAveragePool", &[h], &[]);
         let h = b.node("flatten", "Flatten", &[h], &[("axis", Attribute::Int(1))]);
         let w = t(&mut b, "mid.weight");
         let first = b.gemm("mid1", h, w, None);
         let h = b.node("add2", "Add", &[first, h], &[]);
-        let h = b.node("relu3", "Relu", &[h], &[]);
+        let h = b.node("tanh3", "Tanh", &[h], &[]);
         let h = b.gemm("mid2", h, w, None);
         let (w, bias) = (t(&mut b, "fc.weight"), t(&mut b, "fc.bias"));
         let y = b.gemm("fc", h, w, Some(bias));
@@ -100,7 +100,7 @@ fn every_criterion_on_gradients_agrees_with_pytorch() {
     let (model, data) = (reference.model(Dim::symbol("batch")), reference.data());
     for criterion in CRITERIA {
         let (_, scores) = scored(&model, criterion, &data);
-        // Of GraSP the one side is a difference of gradients in f32.
+        // GraSP is a difference of gradients in f32.
         let tolerance = if criterion == Criterion::Grasp { 1e-3 } else { 1e-5 };
         for (index, layer) in reference.layers.iter().enumerate() {
             let (weights, channels) = numbers(&scores, layer, criterion);

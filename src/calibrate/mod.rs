@@ -2,7 +2,7 @@
 //!
 //! [`score`] works out one criterion for some layers, [`score_plan`] all that a plan needs. Examples are streamed in
 //! batches, so that memory is bounded by the weights and one batch, whatever the number of examples; the result has
-//! the same bytes on any number of threads.
+//! the same bytes on any number of threads. Weights that are zero already have the score zero, whatever the criterion.
 
 mod batch_norm;
 mod error;

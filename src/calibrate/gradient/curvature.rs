@@ -7,9 +7,9 @@ use candle_core::Tensor;
 /// Passes over the examples for a product of Hessian and gradient: the gradient, and one on each side.
 pub(super) const GRASP_PASSES: u64 = 3;
 
-/// How far the weights are moved along the gradient to see how it changes, as a share of their norm: the cube root of
-/// the rounding error of f32, at which that and what the third derivative adds are about as large.
-const STEP: f64 = 4e-3;
+/// How far the weights are moved along the gradient to see how it changes, as a share of their norm: so far that the
+/// rounding of f32 does not show, and so little that the third derivative does not.
+const STEP: f64 = 2e-3;
 
 /// Optimal brain damage (LeCun et al. 1990): w^2 h / 2, where the mean over examples of their squared gradients, the
 /// empirical Fisher information, stands for the diagonal h of the Hessian.
@@ -34,7 +34,10 @@ pub(super) fn obd(
 /// all tracked layers. The paper removes the highest of -w (H g), which this ranks lowest.
 ///
 /// H and g are those of the mean loss by the weights of the tracked layers. The product is a central difference of
-/// gradients, (g(w + e g) - g(w - e g)) / 2 e, with e such that the weights move by a fixed share of their norm.
+/// gradients, (g(w + e g) - g(w - e g)) / 2 e, with e such that the weights move by a fixed share of their norm. It
+/// sees what ReLUs and max pools contribute that switch on the way, which the automatic differentiation of the paper
+/// takes as without curvature; for smooth networks both are the same.
+///
 /// Logits are taken as they are, where the paper divides those of a network before training by a temperature.
 pub(super) fn grasp(
     descent: &mut Descent<'_>,
