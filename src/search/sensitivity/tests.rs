@@ -233,8 +233,8 @@ fn progress_comes_to_its_end_and_points_are_told_as_they_are_found() {
         last = (done, total);
         ControlFlow::Continue(())
     };
-    let found = scan(&bench.request(&targets, &options), &mut watch, &mut |target, point| {
-        told.push((target.clone(), *point));
+    let found = scan(&bench.request(&targets, &options), &mut watch, &mut |_, curve| {
+        told.extend(curve.points.last().map(|point| (curve.target.clone(), *point)));
     });
     let sensitivity: Sensitivity = found.unwrap().sensitivity;
     let points = sensitivity.curves.iter().flat_map(|c| c.points.iter().map(|p| (c.target.clone(), *p)));

@@ -145,15 +145,15 @@ impl Gauge<'_> {
         };
         let smaller = pruned.is_rewritten().then(|| Program::compile(written)?.bind(written)).transpose()?;
         let ms =
-            if self.request.latency { self.milliseconds(written, smaller.as_ref().unwrap_or(&masked))? } else { None };
+            if self.request.latency { self.milliseconds(written, smaller.as_ref().unwrap_or(&masked), seen)? } else { None };
         let count = Count::of(written, &self.sizes);
         Ok(Figures::new(Measured::from(&evaluation), &count, subject.layers, bytes, ms))
     }
 
     /// Time of one example; none where no inputs can be made up.
-    fn milliseconds(&mut self, model: &Model, bound: &Bound) -> Result<Option<f64>, SearchError> {
+    fn milliseconds(&mut self, model: &Model, bound: &Bound, seen: u64) -> Result<Option<f64>, SearchError> {
         let Ok(inputs) = ExampleInputs::new(model, &self.sizes, 0).batch(1) else { return Ok(None) };
-        let (seen, total) = (self.done, self.total);
+        let total = self.total;
         let observe = std::cell::RefCell::new(&mut *self.observe);
         let asked = Cell::new(false);
         let cancelled = || {
