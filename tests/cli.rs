@@ -356,11 +356,11 @@ fn flags_that_change_nothing_are_remarked_on_unless_quiet() {
 }
 
 #[test]
-fn what_is_not_available_yet_says_so_and_is_not_in_the_help() {
+fn criteria_that_look_at_examples_ask_for_them_before_anything_is_written() {
     let bench = Bench::new(Architecture::Mlp300100);
     let prune = format!("prune {} -o {} --sparsity 0.5", bench.model.display(), bench.path("out").display());
-    assert!(refusal(&format!("{prune} --calibration data")).contains("not available yet"));
-    assert!(!text(&run("prune --help").stdout).contains("--calibration"));
+    assert!(refusal(&format!("{prune} --criterion wanda")).contains("give it calibration data"));
+    assert!(refusal(&format!("{prune} --criterion taylor --calibration none")).contains("none"));
     assert_eq!(bench.names(), ["model.safetensors"]);
 }
 

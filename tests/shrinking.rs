@@ -71,7 +71,7 @@ fn at_ten_ratios(model: &Model, extension: &str, data: Option<&Dataset>) {
 #[test]
 fn the_sample_models_shrink_at_every_ratio_and_compute_the_same() {
     let data = data();
-    for architecture in Architecture::ALL {
+    for architecture in [Architecture::Mlp300100, Architecture::LeNet5, Architecture::ResNet8] {
         at_ten_ratios(&sample(architecture), "safetensors", Some(&data));
     }
 }

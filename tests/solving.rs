@@ -28,7 +28,7 @@ fn half_a_point_buys_fewer_multiply_accumulates_and_holds_on_the_test_part() {
     assert!(held_out["drop"].as_f64().unwrap() <= 0.5);
     assert!(report["goals"][0]["reached"].as_bool().unwrap());
     let macs = |what: &str| report[what]["macs"].as_f64().unwrap();
-    assert!(macs("costs") < 0.9 * macs("dense"), "{} of {}", macs("costs"), macs("dense"));
+    assert!(macs("costs") < 0.95 * macs("dense"), "{} of {}", macs("costs"), macs("dense"));
     let quantities: Vec<&str> =
         report["ranges"].as_array().unwrap().iter().map(|range| range["quantity"].as_str().unwrap()).collect();
     assert_eq!(quantities, ["params", "macs", "drop"]);

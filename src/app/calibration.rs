@@ -19,11 +19,13 @@ use std::sync::Arc;
 pub(super) struct Calibrated {
     pub set: Dataset,
     pub fingerprint: u64,
+    /// Opened on its own, and not found beside other data.
+    pub chosen: bool,
 }
 
 impl Calibrated {
-    fn new(set: Dataset) -> Self {
-        Self { fingerprint: set.fingerprint(), set }
+    fn new(set: Dataset, chosen: bool) -> Self {
+        Self { fingerprint: set.fingerprint(), set, chosen }
     }
 }
 
@@ -47,7 +49,7 @@ impl Session {
     pub(super) fn start_opening_calibration(&self, path: PathBuf) {
         self.slots.calibration.submit(format!("Opening {}", name_of(&path)), move |job| {
             job.send(match Dataset::open_calibration(&path) {
-                Ok(set) => Report::Calibration(CalibrationReport::Examples(Box::new(Calibrated::new(set)))),
+                Ok(set) => Report::Calibration(CalibrationReport::Examples(Box::new(Calibrated::new(set, true)))),
                 Err(error) => Report::Failed(error.to_string()),
             });
         });
@@ -56,20 +58,24 @@ impl Session {
     pub(super) fn start_opening_sample_calibration(&self) {
         self.slots.calibration.submit("Opening the calibration images", |job| {
             job.send(match samples::calibration() {
-                Ok(set) => Report::Calibration(CalibrationReport::Examples(Box::new(Calibrated::new(set)))),
+                Ok(set) => Report::Calibration(CalibrationReport::Examples(Box::new(Calibrated::new(set, false)))),
                 Err(error) => Report::Failed(error.to_string()),
             });
         });
     }
 
-    /// Opens the calibration part of a folder of data, if it has one; that of the data before is forgotten.
+    /// Opens the calibration part of a folder of data, if it has one; what lay beside the data before is forgotten.
     pub(super) fn look_for_calibration(&mut self, data: Option<&Path>) {
-        let Some(folder) = data.filter(|path| path.is_dir()).map(Path::to_owned) else { return };
+        let Some(path) = data else { return };
+        if self.calibration.as_ref().is_some_and(|calibrated| calibrated.chosen) {
+            return;
+        }
         self.calibration = None;
+        let Some(folder) = Some(path).filter(|path| path.is_dir()).map(Path::to_owned) else { return };
         self.slots.calibration.submit("Opening calibration examples", move |job| {
             // A folder without such a part is nothing to complain about.
             if let Ok(set) = Dataset::open_calibration(&folder) {
-                job.send(Report::Calibration(CalibrationReport::Examples(Box::new(Calibrated::new(set)))));
+                job.send(Report::Calibration(CalibrationReport::Examples(Box::new(Calibrated::new(set, false)))));
             }
         });
     }
@@ -95,6 +101,13 @@ impl Session {
                     self.plan_changed();
                 }
             }
+        }
+    }
+
+    pub(super) fn drop_unfitting_calibration(&mut self) {
+        let unfit = self.calibration().and_then(|set| self.why_unfit(set));
+        if unfit.is_some() {
+            self.calibration = None;
         }
     }
 

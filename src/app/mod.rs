@@ -32,6 +32,7 @@ mod selection;
 mod sensitivity;
 mod session;
 mod settings;
+mod slots;
 mod snapshot;
 mod stored;
 mod sweep;

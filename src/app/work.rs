@@ -20,7 +20,7 @@ use crate::data::{DataError, Dataset, Feed, Split};
 use crate::eval::{self, Agreement, EvalError, EvalOptions, Evaluation, Probe};
 use crate::exec::latency::Comparison;
 use crate::export::{self, ExportReport};
-use crate::jobs::{JobContext, Slot, Wake};
+use crate::jobs::JobContext;
 use crate::model::{Model, Sizes as InputSizes, layer_macs, model_macs};
 use crate::prune::{self, LayerPlan, Plan};
 use crate::search::Sensitivity;
@@ -88,93 +88,6 @@ pub(super) enum Report {
     /// Something finished.
     Said(String),
     Failed(String),
-}
-
-/// One worker for each kind of work, so that a new drag never waits for an export.
-#[derive(Debug)]
-pub(super) struct Slots {
-    opening: Slot<Report>,
-    data: Slot<Report>,
-    dense: Slot<Report>,
-    pruned: Slot<Report>,
-    sizes: Slot<Report>,
-    latency: Slot<Report>,
-    macs: Slot<Report>,
-    pub(super) masks: Slot<Report>,
-    checking: Slot<Report>,
-    pub(super) calibration: Slot<Report>,
-    pub(super) scoring: Slot<Report>,
-    pub(super) picture: Slot<Report>,
-    pub(super) graph: Slot<Report>,
-    pub(super) proposals: Slot<Report>,
-    pub(super) comparison: Slot<Report>,
-    pub(super) sensitivity: Slot<Report>,
-    pub(super) solving: Slot<Report>,
-    pub(super) sweeping: Slot<Report>,
-    pub(super) files: Slot<Report>,
-    session: Slot<Report>,
-    pub(super) settings: Slot<Report>,
-}
-
-impl Slots {
-    pub(super) fn new(wake: &Wake) -> std::io::Result<Self> {
-        let slot = |name: &str| Slot::new(name, Arc::clone(wake));
-        Ok(Self {
-            opening: slot("open model")?,
-            data: slot("open data")?,
-            dense: slot("measure dense")?,
-            pruned: slot("measure pruned")?,
-            sizes: slot("measure sizes")?,
-            latency: slot("measure latency")?,
-            macs: slot("count operations")?,
-            masks: slot("rank pieces")?,
-            checking: slot("try input sizes")?,
-            calibration: slot("open calibration data")?,
-            scoring: slot("score weights")?,
-            picture: slot("draw weights")?,
-            graph: slot("draw graph")?,
-            proposals: slot("share out")?,
-            comparison: slot("compare criteria")?,
-            sensitivity: slot("measure sensitivity")?,
-            solving: slot("search a plan")?,
-            sweeping: slot("sweep")?,
-            files: slot("write files")?,
-            session: slot("save session")?,
-            settings: slot("save settings")?,
-        })
-    }
-
-    pub(super) fn all(&self) -> impl Iterator<Item = &Slot<Report>> {
-        let hidden = [&self.macs, &self.masks, &self.picture, &self.graph, &self.proposals, &self.comparison];
-        self.visible().chain(hidden).chain([&self.session, &self.settings])
-    }
-
-    /// Work that the job strip shows.
-    pub(super) fn visible(&self) -> impl Iterator<Item = &Slot<Report>> {
-        let files = [&self.opening, &self.data, &self.files, &self.checking, &self.calibration];
-        files.into_iter().chain([&self.scoring, &self.sensitivity, &self.solving, &self.sweeping]).chain([
-            &self.pruned,
-            &self.dense,
-            &self.latency,
-            &self.sizes,
-        ])
-    }
-
-    pub(super) fn receive(&self) -> Option<Report> {
-        self.all().find_map(Slot::receive)
-    }
-
-    pub(super) fn cancel(&self) {
-        self.visible().for_each(Slot::cancel);
-    }
-
-    fn forget_measurements(&self) {
-        [&self.dense, &self.pruned, &self.sizes, &self.latency, &self.macs].into_iter().for_each(Slot::cancel);
-    }
-
-    pub(super) fn is_opening_data(&self) -> bool {
-        self.data.is_busy()
-    }
 }
 
 impl Session {
@@ -580,7 +493,7 @@ impl Session {
     }
 
     fn take_in_model(&mut self, opened: Opened) {
-        self.slots.forget_measurements();
+        self.slots.forget_model();
         let path = opened.model.origin.path.clone();
         let kept = path
             .as_ref()
@@ -610,6 +523,7 @@ impl Session {
         self.show_project(Project::new(opened, history).with_sizes(sizes));
         self.sizes_due = asks;
         self.drop_unfitting_data();
+        self.drop_unfitting_calibration();
         self.start_measuring_all();
     }
 
@@ -682,6 +596,7 @@ pub(super) fn name_of(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobs::Wake;
 
     #[test]
     fn a_dense_result_of_an_earlier_model_or_data_is_not_taken_in() {

@@ -26,7 +26,7 @@ fn removed(session: &Session, layer: usize) -> (usize, usize) {
 #[test]
 fn a_criterion_is_chosen_from_the_menu_and_decides_what_goes() {
     let mut driver = Driver::on_sample();
-    driver.harness.get_by_label("Criterion").click();
+    driver.harness.get_by_role_and_label(egui::Role::ComboBox, "Criterion").click();
     driver.harness.run_steps(4);
     driver.harness.get_by_label("Random").click();
     driver.settle();

@@ -144,8 +144,11 @@ impl Gauge<'_> {
             other => other?,
         };
         let smaller = pruned.is_rewritten().then(|| Program::compile(written)?.bind(written)).transpose()?;
-        let ms =
-            if self.request.latency { self.milliseconds(written, smaller.as_ref().unwrap_or(&masked), seen)? } else { None };
+        let ms = if self.request.latency {
+            self.milliseconds(written, smaller.as_ref().unwrap_or(&masked), seen)?
+        } else {
+            None
+        };
         let count = Count::of(written, &self.sizes);
         Ok(Figures::new(Measured::from(&evaluation), &count, subject.layers, bytes, ms))
     }
