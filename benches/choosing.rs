@@ -99,7 +99,9 @@ fn allocations(sample: &Sample, amount: f64) {
     let usable = Allocation::ALL.into_iter().filter(|a| !a.needs_curves() && !a.counts_deviations());
     let measured: Vec<(Allocation, f64)> =
         usable.map(|allocation| (allocation, sample.shared_out(allocation, Criterion::L2, amount))).collect();
-    measured.iter().for_each(|(allocation, top1)| println!("    {:16} {top1:6.2} %", allocation.name()));
+    for (allocation, top1) in &measured {
+        println!("    {:16} {top1:6.2} %", allocation.name());
+    }
     let random = sample.shared_out(Allocation::Uniform, Criterion::Random, amount);
     println!("    {:16} {random:6.2} %", "random, uniform");
     let of = |wanted| measured.iter().find(|(a, _)| *a == wanted).unwrap().1;

@@ -191,7 +191,9 @@ impl Session {
                 Err(error) => {
                     // Said of every layer, so that nobody asks again before something else is chosen.
                     let mut scores = Scores::default();
-                    layers.iter().for_each(|layer| scores.insert(&layer.name, criterion, Err(error.to_string())));
+                    for layer in &layers {
+                        scores.insert(&layer.name, criterion, Err(error.to_string()));
+                    }
                     scores
                 }
             };

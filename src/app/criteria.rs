@@ -119,12 +119,11 @@ impl Session {
         self.comparison_asked = Some(asked.clone());
         let opened = project.opened.clone();
         self.slots.comparison.submit("Comparing criteria", move |job| {
-            let compared = match asked.group {
-                Some(group) => CriteriaComparison::of_group(&opened, group, &asked.plan, asked.other),
-                None => {
-                    let decision = asked.plan.layer(&opened.layers[asked.layer].name);
-                    CriteriaComparison::of_layer(&opened, asked.layer, &decision, asked.other)
-                }
+            let compared = if let Some(group) = asked.group {
+                CriteriaComparison::of_group(&opened, group, &asked.plan, asked.other)
+            } else {
+                let decision = asked.plan.layer(&opened.layers[asked.layer].name);
+                CriteriaComparison::of_layer(&opened, asked.layer, &decision, asked.other)
             };
             job.send(Report::Compared(Box::new(asked), Box::new(compared)));
         });
@@ -151,9 +150,10 @@ fn scores_of(ranking: &Ranking, layer: &Layer, decision: &LayerPlan) -> Result<T
         let scores = (0..pieces).step_by(step).filter_map(|i| tensor.f32_at(i)).map(|v| f64::from(v.abs()));
         return Ok(Thinned { scores: scores.collect(), pieces });
     }
-    let all = match decision.granularity.by_output() {
-        true => ranking.channels()?.to_vec(),
-        false => ranking.pieces(layer, decision.granularity)?,
+    let all = if decision.granularity.by_output() {
+        ranking.channels()?.to_vec()
+    } else {
+        ranking.pieces(layer, decision.granularity)?
     };
     let step = all.len().div_ceil(MOST_PIECES).max(1);
     Ok(Thinned { scores: all.iter().copied().step_by(step).collect(), pieces: all.len() })

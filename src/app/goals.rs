@@ -181,10 +181,7 @@ impl Asked {
         // Layers of which nothing is known to go together lose single weights.
         let groups = self.groups && opened.structure.as_ref().is_ok_and(|s| !s.groups().is_empty());
         let granularity = if granularity.is_pattern() { Granularity::Element } else { granularity };
-        let criterion = match groups {
-            true if !criterion.ranks_channels() => Criterion::default(),
-            _ => criterion,
-        };
+        let criterion = if groups && !criterion.ranks_channels() { Criterion::default() } else { criterion };
         let targets = targets_of(&subject, &self.base, groups, EVERYTHING, EVERYTHING).map_err(|e| told(&e))?;
         let scores = self.scores(opened, &targets, (granularity, criterion), job)?;
         let (search, held_out) = match &self.held_out {

@@ -87,12 +87,12 @@ impl GroupPreviews {
         plan: &Plan,
     ) -> GroupPreview {
         let key = (index, criterion, scoring);
-        if !self.scores.contains_key(&key) {
+        if let std::collections::hash_map::Entry::Vacant(e) = self.scores.entry(key) {
             let scores = match prune::unit_scores(&opened.subject(), index, criterion, scoring) {
                 Err(PruneError::NotScored { .. }) => return GroupPreview { waiting: true, ..GroupPreview::default() },
                 other => other,
             };
-            self.scores.insert(key, in_order(scores));
+            e.insert(in_order(scores));
         }
         let scores = self.scores.get(&key);
         let problem = |problem| GroupPreview { problem: Some(problem), ..GroupPreview::default() };

@@ -61,5 +61,5 @@ pub use sensitivity::{Scan, SensitivityPicture};
 pub use session::{Effect, JobView, Session, View};
 pub use settings::{CountScale, LayoutSizes, Recent, Settings, ThemeChoice, storage_folder};
 pub use stored::{Stored, StoredLayer};
-pub use sweep::{Against, Sweeping, Swept};
+pub use sweep::{Against, Sweeping, Swept, amount_text};
 pub use weight_picture::WeightPicture;

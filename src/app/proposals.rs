@@ -119,7 +119,7 @@ impl Session {
         let groups = self.view.listing == Listing::Groups;
         let (targets, granularity, criterion) = if groups {
             let all = project.opened.groups();
-            let focus = self.view.group.and_then(|g| all.get(g)).or(all.first());
+            let focus = self.view.group.and_then(|g| all.get(g)).or_else(|| all.first());
             let alike = all.iter().filter(|group| Some(group.kind) == focus.map(|f| f.kind));
             let open = alike.filter(|group| !plan.group(&group.name).locked).map(|group| group.name.clone());
             let criterion = focus.map(|f| plan.group(&f.name).criterion).unwrap_or_default();
@@ -148,9 +148,10 @@ impl Session {
         }
         let column = proposals.columns.iter().find(|column| column.allocation == allocation);
         let Some(Ok(allotted)) = column.map(|column| &column.allotted) else { return };
-        let amount = match allocation.counts_deviations() {
-            true => format!("{:.2} \u{3c3}", self.view.amount.sigmas),
-            false => figures::percent(self.view.amount.share, 1),
+        let amount = if allocation.counts_deviations() {
+            format!("{:.2} \u{3c3}", self.view.amount.sigmas)
+        } else {
+            figures::percent(self.view.amount.share, 1)
         };
         let plan = allotted.plan.clone();
         self.commit(&format!("{} {amount}", allocation.title()), plan);

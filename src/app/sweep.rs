@@ -11,7 +11,9 @@ use crate::jobs::JobContext;
 use crate::model::Model;
 use crate::prune::{Allocation, Criterion, Granularity, Plan, Subject};
 use crate::search::sensitivity::targets_of;
-use crate::search::sweep::{Cost, Figures, Ladder, Planner, Sweep, SweepPoint, SweepRequest, mark_front, sweep};
+use crate::search::sweep::{
+    Cost, Figures, Ladder, Planner, Setting, Sweep, SweepPoint, SweepRequest, mark_front, sweep,
+};
 use crate::search::{SearchError, Sensitivity, Target};
 use std::sync::Arc;
 
@@ -26,7 +28,7 @@ pub enum Against {
 }
 
 /// What is swept, and how it is shown.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sweeping {
     /// Ways to share an amount out.
     pub allocations: Vec<Allocation>,
@@ -66,6 +68,14 @@ impl Swept {
         }
         curves
     }
+}
+
+/// An amount as people read it: a share, or standard deviations.
+pub fn amount_text(setting: &Setting) -> String {
+    if setting.allocation.counts_deviations() {
+        return format!("{:.2} \u{3c3}", setting.ratio);
+    }
+    super::figures::percent(setting.ratio, 0)
 }
 
 /// What background work says of a sweep.
@@ -144,10 +154,7 @@ impl Session {
         let point = self.swept.as_ref().and_then(|swept| swept.points.iter().find(|point| point.index == index));
         let Some(point) = point else { return };
         let setting = point.setting;
-        let amount = match setting.allocation.counts_deviations() {
-            true => format!("{:.2} \u{3c3}", setting.ratio),
-            false => super::figures::percent(setting.ratio, 0),
-        };
+        let amount = amount_text(&setting);
         let plan = point.plan.clone();
         self.commit(&format!("{} {amount}", setting.allocation.title()), plan);
     }

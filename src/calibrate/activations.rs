@@ -41,7 +41,9 @@ pub(super) fn score(
     }
     let examples = watch.examples() as u64;
     watch.run(values.ids(), &mut |seen, done| {
-        followed.iter_mut().for_each(|layer| layer.add(criterion, seen));
+        for layer in &mut followed {
+            layer.add(criterion, seen);
+        }
         observe(done as u64, examples)
     })?;
     for followed in followed {

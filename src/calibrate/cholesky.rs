@@ -139,7 +139,9 @@ fn invert_rows(a: &mut [f64], n: usize, start: usize) {
                 for (above, &factor) in done.chunks_exact(width).zip(of) {
                     row.iter_mut().zip(above).for_each(|(r, v)| *r -= factor * v);
                 }
-                row.iter_mut().for_each(|r| *r /= of[i]);
+                for r in row.iter_mut() {
+                    *r /= of[i];
+                }
             }
             band
         })

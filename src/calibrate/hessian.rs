@@ -74,7 +74,9 @@ pub(super) fn score(
             sums.places = sums.readings.iter().map(|reading| values.place(reading.value)).collect();
         }
         watch.run(values.ids(), &mut |seen, done| {
-            pass.iter_mut().for_each(|sums| sums.add(seen));
+            for sums in pass.iter_mut() {
+                sums.add(seen);
+            }
             observe(before + done as u64, total)
         })?;
         before += each;

@@ -40,7 +40,9 @@ pub(super) fn score(
     }
     let examples = watch.examples() as u64;
     watch.run(values.ids(), &mut |seen, done| {
-        read.iter_mut().for_each(|norms| norms.add(seen));
+        for norms in &mut read {
+            norms.add(seen);
+        }
         observe(done as u64, examples)
     })?;
     for norms in read {

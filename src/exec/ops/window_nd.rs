@@ -20,6 +20,9 @@ pub struct WindowNd {
 
 impl WindowNd {
     /// Reads strides, dilations, pads, auto_pad and ceil_mode.
+    ///
+    /// # Errors
+    /// What is wrong with one of them, as a clause.
     pub fn of_node(node: &Node) -> std::result::Result<Self, String> {
         let list = |name: &str, least: i64| match node.ints(name) {
             Some(values) if values.iter().all(|&v| v >= least) => {
@@ -44,6 +47,9 @@ impl WindowNd {
     }
 
     /// Stride, dilation and explicit padding for a number of axes.
+    ///
+    /// # Errors
+    /// If one of them is for another number.
     pub fn lists(&self, axes: usize) -> Result<[Vec<usize>; 3]> {
         let fit = |values: &Option<Vec<usize>>| match values {
             None => Ok(vec![1; axes]),
@@ -68,6 +74,9 @@ impl WindowNd {
     }
 
     /// The windows of a kernel on a plane, and the padding after each axis.
+    ///
+    /// # Errors
+    /// If they do not fit together.
     pub fn geometry(&self, input: &[usize], kernel: &[usize]) -> Result<(Geometry, Vec<usize>)> {
         let axes = input.len();
         if kernel.len() != axes || kernel.contains(&0) {

@@ -170,7 +170,7 @@ fn row(ui: &mut Ui, proposals: &Proposals, index: usize, scene: &Scene<'_>) {
         let empties = share.removed == share.pieces && share.pieces > 0;
         let bar = Rect::from_x_y_ranges(cell.x_range(), rect.bottom() - 9.0..=rect.bottom() - 4.0);
         ratio_bar(ui.painter(), bar, share.ratio(), if empties { t.caution } else { t.cut }, t.raised);
-        let text = figures::percent(share.ratio(), if cell.width() > 46.0 { 1 } else { 0 });
+        let text = figures::percent(share.ratio(), usize::from(cell.width() > 46.0));
         let ink = if empties { t.caution } else { t.dim };
         ui.painter().text(pos2(cell.right(), rect.top() + 8.0), Align2::RIGHT_CENTER, text, figure.clone(), ink);
     }

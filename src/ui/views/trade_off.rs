@@ -213,25 +213,17 @@ fn plot(ui: &mut Ui, swept: &Swept, scene: &mut Scene<'_>) {
 fn figures_of(ui: &Ui, frame: egui::Rect, point: &SweepPoint) {
     let t = theme::tokens(ui.ctx());
     let f = &point.figures;
-    let mut text = format!(
-        "{} {}\n{} right, {} sparse\n{} parameters not zero",
-        point.setting.allocation.title(),
-        match point.setting.allocation.counts_deviations() {
-            true => format!("{:.2} \u{3c3}", point.setting.ratio),
-            false => figures::percent(point.setting.ratio, 0),
-        },
-        figures::percent(f.top1, 2),
-        figures::percent(f.sparsity, 1),
-        figures::short_count(f.nonzeros as f64),
-    );
-    if let Some(macs) = f.macs_nonzero {
-        text += &format!("\n{} MACs", figures::short_count(macs as f64));
-    }
-    text += &format!("\n{} zipped", figures::bytes(f.bytes.zip as f64));
-    if let Some(ms) = f.milliseconds {
-        text += &format!("\n{}", figures::milliseconds(ms));
-    }
-    text += "\nClick to take its plan";
+    let setting = &point.setting;
+    let mut lines = vec![
+        format!("{} {}", setting.allocation.title(), amount_text(setting)),
+        format!("{} right, {} sparse", figures::percent(f.top1, 2), figures::percent(f.sparsity, 1)),
+        format!("{} parameters not zero", figures::short_count(f.nonzeros as f64)),
+    ];
+    lines.extend(f.macs_nonzero.map(|macs| format!("{} MACs", figures::short_count(macs as f64))));
+    lines.push(format!("{} zipped", figures::bytes(f.bytes.zip as f64)));
+    lines.extend(f.milliseconds.map(figures::milliseconds));
+    lines.push("Click to take its plan".to_owned());
+    let text = lines.join("\n");
     let galley = ui.painter().layout_no_wrap(text, FontId::new(11.5, FontFamily::Proportional), t.text);
     let rect = Align2::LEFT_BOTTOM.anchor_size(frame.left_bottom() + vec2(12.0, -10.0), galley.size());
     ui.painter().rect_filled(rect.expand2(vec2(8.0, 6.0)), 6.0, t.raised);

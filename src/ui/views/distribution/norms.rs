@@ -64,9 +64,10 @@ pub(super) fn norm_plot(ui: &mut Ui, shown: &Shown<'_>, height: f32, project: &P
         let below = |edge: f64| normal_share_below((edge - mean) / deviation);
         scores.len() as f64 * (below((i + 1) as f64 * width) - below(i as f64 * width))
     };
-    let normal: Vec<[f64; 2]> = match deviation > 0.0 {
-        true => (0..lost.len()).map(|i| [(i as f64 + 0.5) * width, expected(i)]).collect(),
-        false => Vec::new(),
+    let normal: Vec<[f64; 2]> = if deviation > 0.0 {
+        (0..lost.len()).map(|i| [(i as f64 + 0.5) * width, expected(i)]).collect()
+    } else {
+        Vec::new()
     };
     let top = bins.counts.iter().copied().max().unwrap_or(1) as f64 * 1.12;
     let plot = axis::still_plot(

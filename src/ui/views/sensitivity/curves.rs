@@ -69,9 +69,9 @@ pub(super) fn curves(ui: &mut Ui, _project: &Project, measured: &Sensitivity, by
         };
         painter.add(egui::Shape::line(line.clone(), Stroke::new(width, ink)));
         let radius = if Some(index) == near || Some(index) == shown { 2.8 } else { 1.8 };
-        line.iter().for_each(|&at| {
+        for &at in line {
             painter.circle_filled(at, radius, ink);
-        });
+        }
     }
     if lines.len() <= MOST_NAMES {
         names(ui, measured, &lines, frame.right(), near.or(shown));
@@ -94,12 +94,9 @@ pub(super) fn curves(ui: &mut Ui, _project: &Project, measured: &Sensitivity, by
         let at = |r: f64| curve.points.iter().min_by(|a, b| (a.ratio - r).abs().total_cmp(&(b.ratio - r).abs()));
         if let Some(point) = ratio.and_then(|percent| at(percent / 100.0)) {
             let drop = (point.measured.top1() - measured.dense.top1()) * 100.0;
-            text += &format!(
-                ": {} of {} gone, {} ({drop:+.1} pt)",
-                figures::count(point.removed as u64),
-                figures::count(curve.pieces as u64),
-                figures::percent(point.measured.top1(), 1)
-            );
+            let (gone, pieces) = (figures::count(point.removed as u64), figures::count(curve.pieces as u64));
+            let (top1, drop) = (figures::percent(point.measured.top1(), 1), figures::change(drop, 1, "pt"));
+            text = format!("{text}: {gone} of {pieces} gone, {top1} ({drop})");
         }
         let font = FontId::new(12.0, FontFamily::Proportional);
         let galley = ui.painter().layout_no_wrap(text, font, t.text);
