@@ -1,5 +1,5 @@
 use super::{axis, goals};
-use crate::app::{Against, Command, Listing, Sweeping, Swept, figures};
+use crate::app::{Against, Command, Listing, Sweeping, Swept, amount_text, figures};
 use crate::prune::Allocation;
 use crate::search::sweep::{Cost, Figures, SweepPoint};
 use crate::ui::Scene;
