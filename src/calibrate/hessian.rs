@@ -74,7 +74,7 @@ pub(super) fn score(
             sums.places = sums.readings.iter().map(|reading| values.place(reading.value)).collect();
         }
         watch.run(values.ids(), &mut |seen, done| {
-            for sums in pass.iter_mut() {
+            for sums in &mut pass {
                 sums.add(seen);
             }
             observe(before + done as u64, total)
