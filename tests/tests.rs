@@ -10,6 +10,7 @@ mod costs;
 mod execution;
 mod feeding;
 mod gguf_files;
+mod gradients;
 #[cfg(feature = "gui")]
 mod gui;
 mod hostile_files;

@@ -2,9 +2,15 @@
 //!
 //! [`score`] works out one criterion for some layers, [`score_plan`] all that a plan needs. Examples are streamed in
 //! batches, so that memory is bounded by the weights and one batch, whatever the number of examples; the result has
-//! the same bytes on any number of threads.
+//! the same bytes on any number of threads. Weights that are zero already have the score zero, whatever the criterion.
 
+mod batch_norm;
 mod error;
+mod found;
+mod geometric_median;
+mod gradient;
+mod progress;
+mod random;
 
 pub use error::CalibrateError;
 
@@ -25,22 +31,45 @@ pub type Observe<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 /// [`CalibrateError::Cancelled`] if `observe` broke, others if model and data do not fit together or the graph cannot
 /// be run.
 pub fn score(
-    _subject: &Subject<'_>,
+    subject: &Subject<'_>,
     criterion: Criterion,
-    _layers: &[&Layer],
+    layers: &[&Layer],
     data: Option<&Dataset>,
-    _calibration: Calibration,
-    _observe: Observe<'_>,
+    calibration: Calibration,
+    observe: Observe<'_>,
 ) -> Result<Scores, CalibrateError> {
-    match criterion {
-        Criterion::L1 | Criterion::L2 | Criterion::Linf => Ok(Scores::default()),
-        // MERGE: replace this arm by the two calls of `activations::score` and `hessian::score`.
+    let mut scores = Scores::default();
+    let weight_of = |layer: &Layer| subject.model.tensors.get(&layer.weight).filter(|w| w.shape() == layer.shape);
+    let mut asked = Vec::with_capacity(layers.len());
+    for &layer in layers {
+        match weight_of(layer) {
+            Some(_) if layer.prunability.is_prunable() => asked.push(layer),
+            Some(_) => scores.insert(&layer.name, criterion, Err(layer.prunability.reason())),
+            None => scores.insert(&layer.name, criterion, Err("its weight is missing".to_owned())),
+        }
+    }
+    let layers = &asked[..];
+    scores.extend(match criterion {
+        Criterion::L1 | Criterion::L2 | Criterion::Linf => return Ok(Scores::default()),
+        Criterion::BnScale => batch_norm::score(subject, layers, observe)?,
+        Criterion::GeometricMedian => geometric_median::score(subject, layers, observe)?,
+        Criterion::Random => random::score(subject, layers, calibration, observe)?,
+        Criterion::Gradient
+        | Criterion::Taylor
+        | Criterion::Snip
+        | Criterion::Grasp
+        | Criterion::Movement
+        | Criterion::Obd => {
+            let data = examples(criterion, data)?;
+            gradient::score(subject, criterion, layers, data, calibration, observe)?
+        }
+        // MERGE: replace this arm by the calls of `activations::score` and `hessian::score`.
         Criterion::Apoz | Criterion::MeanActivation | Criterion::Wanda | Criterion::SparseGpt => {
             let _data = examples(criterion, data)?;
-            Err(CalibrateError::Unavailable(criterion))
+            return Err(CalibrateError::Unavailable(criterion));
         }
-        _ => Err(CalibrateError::Unavailable(criterion)),
-    }
+    });
+    Ok(scores)
 }
 
 /// The data, where there is some.

@@ -171,8 +171,11 @@ impl Program {
         Ok(slots)
     }
 
-    /// Checks and converts inputs.
-    pub(super) fn convert(&self, inputs: &[Tensor]) -> Result<Vec<candle_core::Tensor>, ExecError> {
+    /// Inputs as [`TrainProgram::forward`](super::TrainProgram::forward) takes them.
+    ///
+    /// # Errors
+    /// [`ExecError::InputType`] if one is of another element type than the graph declares.
+    pub fn convert(&self, inputs: &[Tensor]) -> Result<Vec<candle_core::Tensor>, ExecError> {
         for (tensor, port) in inputs.iter().zip(&self.0.inputs) {
             check_type(port, tensor)?;
         }

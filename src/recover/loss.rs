@@ -1,6 +1,6 @@
 /// Sums over one batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct BatchLoss {
+pub(crate) struct BatchLoss {
     /// Cross-entropy, with the smoothing that was asked for, summed over examples.
     pub loss: f64,
     /// Examples whose highest logit is that of the label.
@@ -9,7 +9,7 @@ pub(super) struct BatchLoss {
 
 /// Softmax cross-entropy of `logits` [labels, classes] with label smoothing (Szegedy et al. 2016), and into
 /// `gradient` its derivative by each logit, averaged over the batch.
-pub(super) fn cross_entropy(
+pub(crate) fn cross_entropy(
     logits: &[f32],
     labels: &[u32],
     classes: usize,

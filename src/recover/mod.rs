@@ -17,6 +17,7 @@ mod train;
 
 pub use augment::Augment;
 pub use error::RecoverError;
+pub(crate) use loss::cross_entropy;
 pub use masks::Masks;
 pub use optimizer::Optimizer;
 pub use options::TrainOptions;
