@@ -11,6 +11,8 @@
 //! | [`exec`] | running a graph on Candle: kernels, programs, gradients, cost |
 //! | [`eval`], [`export`] | metrics; writers, reports, proof of equality |
 //! | [`recover`] | training and fine-tuning |
+//! | [`calibrate`] | what criteria beyond magnitudes say |
+//! | [`search`] | sensitivity, sweeps, plans for goals |
 //! | [`verify`] | the self-check |
 //! | [`jobs`] | latest-wins slots, cancellation, progress |
 //! | [`app`] | document, commands, history, session |

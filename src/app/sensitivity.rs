@@ -42,7 +42,7 @@ pub struct Scan {
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { examples: 1024, max_drop: 20.0, picture: SensitivityPicture::default(), by_loss: false }
+        Self { examples: 1024, max_drop: 10.0, picture: SensitivityPicture::default(), by_loss: false }
     }
 }
 

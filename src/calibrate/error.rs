@@ -49,9 +49,6 @@ pub enum CalibrateError {
     /// The graph cannot be run, or not differentiated.
     #[error(transparent)]
     Exec(Box<ExecError>),
-    /// MERGE: goes with the arm of `score` that gives it.
-    #[error("{} is not part of this build", .0.title())]
-    Unavailable(Criterion),
     /// A tensor operation failed.
     #[error("a tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
