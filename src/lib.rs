@@ -10,7 +10,7 @@
 //! | [`stats`], [`prune`] | distributions; plan, scores, masks |
 //! | [`exec`] | running a graph on Candle: kernels, programs, gradients, cost |
 //! | [`eval`], [`export`] | metrics; writers, reports, proof of equality |
-//! | [`recover`] | training and fine-tuning |
+//! | [`train`] | training and masked fine-tuning on gradients |
 //! | [`calibrate`] | what criteria beyond magnitudes say |
 //! | [`search`] | sensitivity, sweeps, plans for goals |
 //! | [`verify`] | the self-check |
@@ -29,10 +29,10 @@ pub mod formats;
 pub mod jobs;
 pub mod model;
 pub mod prune;
-pub mod recover;
 pub mod search;
 pub mod stats;
 pub mod structure;
+pub mod train;
 #[cfg(feature = "gui")]
 pub mod ui;
 pub mod verify;

@@ -6,7 +6,7 @@ use super::interrupt;
 use crate::app::figures;
 use crate::data::{DataError, Dataset, Split};
 use crate::formats;
-use crate::recover::{EpochReport, TrainOptions, TrainOutcome, train_architecture};
+use crate::train::{EpochReport, TrainOptions, TrainOutcome, train_architecture};
 use serde::Serialize;
 use std::time::Instant;
 

@@ -6,7 +6,7 @@ use crate::eval::{EvalOptions, OutputKind};
 use crate::exec::{BatchNormMode, ExecError, Gradients, Parameter, TrainProgram};
 use crate::model::{Layer, Model};
 use crate::prune::{Calibration, Criterion};
-use crate::recover::cross_entropy;
+use crate::train::cross_entropy;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 

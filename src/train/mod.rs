@@ -12,15 +12,15 @@ mod optimizer;
 mod options;
 mod parameters;
 mod report;
+mod run;
 mod schedule;
-mod train;
 
 pub use augment::Augment;
-pub use error::RecoverError;
+pub use error::TrainError;
 pub(crate) use loss::cross_entropy;
 pub use masks::Masks;
 pub use optimizer::Optimizer;
 pub use options::TrainOptions;
 pub use report::{EpochReport, TrainOutcome};
+pub use run::{Observer, train, train_architecture};
 pub use schedule::Schedule;
-pub use train::{Observer, train, train_architecture};

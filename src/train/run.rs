@@ -1,7 +1,7 @@
 use super::augment::Augmenter;
 use super::loss::cross_entropy;
 use super::parameters::Parameters;
-use super::{EpochReport, RecoverError, TrainOptions, TrainOutcome};
+use super::{EpochReport, TrainError, TrainOptions, TrainOutcome};
 use crate::data::Dataset;
 use crate::exec::{BatchNormMode, Bound, ExecError, TrainProgram};
 use crate::model::{Architecture, Model};
@@ -31,7 +31,7 @@ pub fn train_architecture(
     data: &Dataset,
     options: &TrainOptions,
     observe: Observer<'_>,
-) -> Result<TrainOutcome, RecoverError> {
+) -> Result<TrainOutcome, TrainError> {
     train(&architecture.build(options.seed)?, data, options, observe)
 }
 
@@ -42,18 +42,18 @@ pub fn train_architecture(
 /// A last batch that is not full is left out; the order changes with every epoch.
 ///
 /// # Errors
-/// [`RecoverError`] if options, data and model do not fit together, the loss stops being a number, or the
+/// [`TrainError`] if options, data and model do not fit together, the loss stops being a number, or the
 /// observer stops the run before the first epoch is over. Stopped later, the best epoch so far is returned.
 pub fn train(
     model: &Model,
     data: &Dataset,
     options: &TrainOptions,
     observe: Observer<'_>,
-) -> Result<TrainOutcome, RecoverError> {
+) -> Result<TrainOutcome, TrainError> {
     options.check()?;
     let classes = check_fit(model, data)?;
     if data.len() <= options.validation {
-        return Err(RecoverError::TooFew { examples: data.len(), validation: options.validation });
+        return Err(TrainError::TooFew { examples: data.len(), validation: options.validation });
     }
     let (learning, validation) = data.split_off(options.validation, options.seed);
     let mut run = Run::new(model, &learning, classes, options)?;
@@ -83,7 +83,7 @@ pub fn train(
             break;
         }
     }
-    let Some((best, mut model)) = best else { return Err(RecoverError::Cancelled) };
+    let Some((best, mut model)) = best else { return Err(TrainError::Cancelled) };
     model.metadata.insert(METADATA_KEY.to_owned(), describe(&learning, options, &best)?);
     Ok(TrainOutcome { model, epochs, best_epoch: best.epoch, cancelled })
 }
@@ -121,32 +121,32 @@ fn describe(data: &Dataset, options: &TrainOptions, best: &EpochReport) -> Resul
 }
 
 /// Checks the shapes of input and output; returns the number of logits.
-fn check_fit(model: &Model, data: &Dataset) -> Result<usize, RecoverError> {
+fn check_fit(model: &Model, data: &Dataset) -> Result<usize, TrainError> {
     data.require_labels()?;
     let graph = model.graph.as_ref().ok_or(ExecError::NoGraph)?;
     let (&[input], &[output]) = (&graph.inputs[..], &graph.outputs[..]) else {
         let found = format!("{} inputs and {} outputs", graph.inputs.len(), graph.outputs.len());
-        return Err(RecoverError::Signature(found));
+        return Err(TrainError::Signature(found));
     };
     if let Some([_, dims @ ..]) = graph.value(input).fact.shape.as_deref() {
         let expected: Option<Vec<usize>> = dims.iter().map(crate::model::Dim::known).collect();
         if let Some(expected) = expected.filter(|expected| expected != data.example_shape()) {
-            return Err(RecoverError::ExampleShape { expected, actual: data.example_shape().to_vec() });
+            return Err(TrainError::ExampleShape { expected, actual: data.example_shape().to_vec() });
         }
     }
     match graph.value(output).fact.shape.as_deref() {
         Some([_, classes]) if classes.known().is_some() => {
             let model = classes.known().unwrap_or_default();
             if data.class_count() > model {
-                return Err(RecoverError::Classes { data: data.class_count(), model });
+                return Err(TrainError::Classes { data: data.class_count(), model });
             }
             Ok(model)
         }
         Some(shape) => {
             let dims: Vec<String> = shape.iter().map(ToString::to_string).collect();
-            Err(RecoverError::Signature(format!("an output of shape [{}]", dims.join(", "))))
+            Err(TrainError::Signature(format!("an output of shape [{}]", dims.join(", "))))
         }
-        None => Err(RecoverError::Signature("an output of unknown shape".to_owned())),
+        None => Err(TrainError::Signature("an output of unknown shape".to_owned())),
     }
 }
 
@@ -164,13 +164,13 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(model: &Model, data: &'a Dataset, classes: usize, options: &'a TrainOptions) -> Result<Self, RecoverError> {
+    fn new(model: &Model, data: &'a Dataset, classes: usize, options: &'a TrainOptions) -> Result<Self, TrainError> {
         let program = TrainProgram::new(model)?;
         let batch = options.batch.min(data.len());
         let shape = match *data.example_shape() {
             [channels, rows, columns] => [channels, rows, columns],
             _ if options.augment == super::Augment::default() => [1, 1, data.example_len()],
-            _ => return Err(RecoverError::Option("only images can be shifted and flipped")),
+            _ => return Err(TrainError::Option("only images can be shifted and flipped")),
         };
         Ok(Self {
             parameters: Parameters::new(program.parameters(), options)?,
@@ -186,12 +186,7 @@ impl<'a> Run<'a> {
     }
 
     /// One pass over the examples; `None` if the observer stopped it.
-    fn epoch(
-        &mut self,
-        epoch: u32,
-        start: Instant,
-        observe: Observer<'_>,
-    ) -> Result<Option<EpochReport>, RecoverError> {
+    fn epoch(&mut self, epoch: u32, start: Instant, observe: Observer<'_>) -> Result<Option<EpochReport>, TrainError> {
         let mut order: Vec<usize> = (0..self.data.len()).collect();
         order.shuffle(&mut StdRng::seed_from_u64(self.options.seed ^ (u64::from(epoch) << 32)));
         let steps = self.steps_per_epoch as u64 * u64::from(self.options.epochs);
@@ -217,7 +212,7 @@ impl<'a> Run<'a> {
             let flat = logits.flatten_all()?.to_vec1::<f32>()?;
             let sums = cross_entropy(&flat, &labels, self.classes, self.options.label_smoothing, &mut gradient);
             if !sums.loss.is_finite() {
-                return Err(RecoverError::Diverged { epoch, loss: sums.loss });
+                return Err(TrainError::Diverged { epoch, loss: sums.loss });
             }
             // The derivative of this product by the logits is the gradient of the loss.
             let seed = CandleTensor::from_slice(&gradient, logits.shape(), &Device::Cpu)?;
@@ -239,7 +234,7 @@ impl<'a> Run<'a> {
 }
 
 /// Mean cross-entropy and accuracy.
-fn measure(bound: &Bound, data: &Dataset, classes: usize) -> Result<(f64, f64), RecoverError> {
+fn measure(bound: &Bound, data: &Dataset, classes: usize) -> Result<(f64, f64), TrainError> {
     let labels = data.require_labels()?;
     let indices: Vec<usize> = (0..data.len()).collect();
     let (mut loss, mut correct) = (0.0, 0);
@@ -258,7 +253,7 @@ mod tests {
     use super::*;
     use crate::data::{Examples, Preprocess, Split};
     use crate::model::{Attribute, Dim, GraphBuilder, check_consistency};
-    use crate::recover::{Augment, Masks, Optimizer};
+    use crate::train::{Augment, Masks, Optimizer};
     use rand::Rng as _;
     use std::path::Path;
 
@@ -356,7 +351,7 @@ mod tests {
             if steps == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let early = train(&tiny(), &stripes(300), &options(), &mut stop_early);
-        assert!(matches!(early, Err(RecoverError::Cancelled)));
+        assert!(matches!(early, Err(TrainError::Cancelled)));
         let mut stop_late = |r: &EpochReport| if r.epoch == 2 { ControlFlow::Break(()) } else { quiet(r) };
         let late = train(&tiny(), &stripes(300), &options(), &mut stop_late).unwrap();
         assert_eq!((late.cancelled, late.best_epoch, late.epochs.len()), (true, 1, 1));
@@ -383,6 +378,6 @@ mod tests {
     fn a_diverging_run_says_so() {
         let wild = TrainOptions { learning_rate: 1e30, validation: 0, ..options() };
         let error = train(&tiny(), &stripes(60), &wild, &mut quiet).unwrap_err();
-        assert!(matches!(error, RecoverError::Diverged { .. }), "{error}");
+        assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
     }
 }

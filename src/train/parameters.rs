@@ -1,5 +1,5 @@
 use super::optimizer::{Moments, zero_unkept};
-use super::{Optimizer, RecoverError, TrainOptions};
+use super::{Optimizer, TrainError, TrainOptions};
 use crate::exec::{Gradients, Parameter};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, bail};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,14 +21,14 @@ impl Parameters {
     /// Takes the variables by tensor name and sets what `options` mask to zero.
     ///
     /// # Errors
-    /// [`RecoverError::Mask`] if a mask fits no variable.
-    pub fn new(parameters: &[Parameter], options: &TrainOptions) -> Result<Self, RecoverError> {
+    /// [`TrainError::Mask`] if a mask fits no variable.
+    pub fn new(parameters: &[Parameter], options: &TrainOptions) -> Result<Self, TrainError> {
         let unfit = options
             .masks
             .iter()
             .find(|(name, keep)| !parameters.iter().any(|p| p.name == *name && p.var.elem_count() == keep.len()));
         if let Some((name, _)) = unfit {
-            return Err(RecoverError::Mask(name.to_owned()));
+            return Err(TrainError::Mask(name.to_owned()));
         }
         let rule = options.optimizer;
         let slots = parameters.iter().map(|parameter| Slot {
@@ -49,7 +49,7 @@ impl Parameters {
     }
 
     /// Moves every variable that has a gradient.
-    pub fn step(&self, gradients: &Gradients, rate: f64) -> Result<(), RecoverError> {
+    pub fn step(&self, gradients: &Gradients, rate: f64) -> Result<(), TrainError> {
         for slot in &self.slots {
             let Some(gradient) = gradients.get(&slot.parameter) else { continue };
             let gradient: Tensor = gradient.contiguous()?;

@@ -4,7 +4,7 @@ use crate::model::InferError;
 
 /// Why a model could not be trained.
 #[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
+pub enum TrainError {
     /// An option out of range.
     #[error("{0}")]
     Option(&'static str),
@@ -66,7 +66,7 @@ pub enum RecoverError {
     Cancelled,
 }
 
-impl From<ExecError> for RecoverError {
+impl From<ExecError> for TrainError {
     fn from(error: ExecError) -> Self {
         Self::Exec(Box::new(error))
     }

@@ -1,4 +1,4 @@
-use super::{Augment, Masks, Optimizer, RecoverError, Schedule};
+use super::{Augment, Masks, Optimizer, Schedule, TrainError};
 use crate::model::Architecture;
 use serde::Serialize;
 
@@ -72,8 +72,8 @@ impl TrainOptions {
     /// Checks ranges.
     ///
     /// # Errors
-    /// [`RecoverError::Option`] naming the first value that cannot be used.
-    pub(super) fn check(&self) -> Result<(), RecoverError> {
+    /// [`TrainError::Option`] naming the first value that cannot be used.
+    pub(super) fn check(&self) -> Result<(), TrainError> {
         let fraction = match self.schedule {
             Schedule::Constant => 0.0,
             Schedule::Cosine { warmup: f } | Schedule::OneCycle { rise: f } => f,
@@ -92,7 +92,7 @@ impl TrainOptions {
             (momenta.iter().all(|m| (0.0..1.0).contains(m)), "momentum and betas must be from 0 to below 1"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, problem)) => Err(RecoverError::Option(problem)),
+            Some((_, problem)) => Err(TrainError::Option(problem)),
             None => Ok(()),
         }
     }
@@ -114,6 +114,6 @@ mod tests {
             TrainOptions { label_smoothing: 1.0, ..TrainOptions::default() },
             TrainOptions { schedule: Schedule::OneCycle { rise: 1.5 }, ..TrainOptions::default() },
         ];
-        assert!(bad.iter().all(|options| matches!(options.check(), Err(RecoverError::Option(_)))));
+        assert!(bad.iter().all(|options| matches!(options.check(), Err(TrainError::Option(_)))));
     }
 }
