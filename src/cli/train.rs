@@ -50,7 +50,7 @@ pub(super) fn train(args: &TrainArgs, console: &Console) -> Outcome {
             let written = formats::open(&args.output)?;
             Some(evaluate(&bind(&written, &args.output)?, &written, test, None, console)?.top1())
         }
-        None => outcome.best().and_then(|epoch| epoch.validation_accuracy),
+        None => outcome.best().validation_accuracy,
     };
     let report = Report {
         architecture: args.architecture.name(),

@@ -1,7 +1,7 @@
 use super::evaluate::{Tally, order_of};
 use super::{EvalError, EvalOptions, Evaluation};
 use crate::data::{Dataset, Feed};
-use crate::exec::{Bound, Checkpoint, ExecError};
+use crate::exec::{Bound, Checkpoint, ExecError, Patch};
 use std::ops::{ControlFlow, Range};
 
 /// Evaluations of models that differ from one another only from some step on: what the steps before have computed
@@ -93,11 +93,14 @@ impl<'a> Replay<'a> {
         observe: &mut dyn FnMut(&Evaluation) -> ControlFlow<()>,
     ) -> Result<Evaluation, EvalError> {
         let first = self.dense.first_change(bound);
+        let patch =
+            if self.kept.iter().flatten().any(|kept| kept.step() == first + 1) { self.patch(bound)? } else { None };
         let mut tally = Tally::new(self.data, &self.options)?;
         for (index, kept) in self.kept.iter().enumerate() {
-            let outputs = match kept.as_ref().filter(|kept| kept.step() <= first) {
-                Some(kept) => bound.finish(kept),
-                None => bound.finish(&self.start(index)?),
+            let outputs = match (kept, &patch) {
+                (Some(kept), _) if kept.step() <= first => bound.finish(kept),
+                (Some(kept), Some(patch)) if kept.step() == first + 1 => bound.finish_patched(kept, patch),
+                _ => bound.finish(&self.start(index)?),
             };
             let indices = &self.order[self.batch(index)];
             tally.add(&outputs.map_err(failed)?, self.feed.rows(indices.len()).max(indices.len()), indices)?;
@@ -106,6 +109,16 @@ impl<'a> Replay<'a> {
             }
         }
         Ok(tally.result)
+    }
+
+    /// How the output of the first step that `bound` changes follows from that of the dense program, where it does.
+    /// Then a run may have been [advanced](Self::advance) to after that step.
+    ///
+    /// # Errors
+    /// As [`super::evaluate`].
+    pub fn patch(&self, bound: &Bound) -> Result<Option<Patch>, EvalError> {
+        let batch = self.feed.batch(&self.order[..self.order.len().min(1)])?;
+        self.dense.patch(bound, &batch.inputs).map_err(failed)
     }
 
     fn start(&self, index: usize) -> Result<Checkpoint, EvalError> {

@@ -79,6 +79,10 @@ impl Bound {
         &self.program
     }
 
+    pub(super) fn constant(&self, index: usize) -> &Held {
+        &self.constants[index]
+    }
+
     /// Steps of a run.
     pub fn steps(&self) -> usize {
         self.ready.len()
@@ -288,7 +292,7 @@ fn side_by_side(
 }
 
 /// Indices of the constants that a step and its fused calls read.
-fn constants_of<'a>(program: &'a Program, step: &'a Step) -> impl Iterator<Item = usize> + 'a {
+pub(super) fn constants_of<'a>(program: &'a Program, step: &'a Step) -> impl Iterator<Item = usize> + 'a {
     let calls = std::iter::once(step.call).chain(step.fused.iter().map(|(_, call)| *call));
     calls.flat_map(|call| &program.0.calls[call].inputs).filter_map(|input| match input {
         Source::Constant(index) => Some(*index),

@@ -21,6 +21,10 @@ impl Checkpoint {
         self.step
     }
 
+    pub(super) fn parts(&self) -> &[Slots] {
+        &self.parts
+    }
+
     /// Bytes of the values that are kept. What two of them share counts twice.
     pub fn bytes(&self) -> usize {
         let values = self.parts.iter().flatten().flatten();

@@ -238,6 +238,45 @@ impl TrainProgram {
         }
     }
 
+    /// Names and values of everything that training changes, f32: parameters, then running statistics.
+    ///
+    /// # Errors
+    /// If Candle cannot read a tensor.
+    pub fn state(&self) -> Result<Vec<(String, Vec<f32>)>, ExecError> {
+        let named = self.held.iter().zip(&self.program.0.constants);
+        let value = |(held, constant): (&Held, &Constant)| {
+            let Constant::Named(name, _) = constant else { return None };
+            let value = match held {
+                Held::Parameter(index) => self.parameters[*index].var.as_tensor(),
+                Held::Running(value) => value,
+                Held::Fixed(_) => return None,
+            };
+            Some(value.flatten_all().and_then(|flat| flat.to_vec1()).map(|values| (name.clone(), values)))
+        };
+        Ok(named.filter_map(value).collect::<candle_core::Result<_>>()?)
+    }
+
+    /// Takes back what [`TrainProgram::state`] gave out. Names that are unknown are passed over.
+    ///
+    /// # Errors
+    /// [`ExecError::ParameterShape`] if one has another number of values.
+    pub fn set_state(&mut self, state: &[(String, Vec<f32>)]) -> Result<(), ExecError> {
+        for (held, constant) in self.held.iter_mut().zip(&self.program.0.constants) {
+            let Constant::Named(name, _) = constant else { continue };
+            let Some((_, values)) = state.iter().find(|(other, _)| other == name) else { continue };
+            let new = |old: &Tensor| Tensor::from_slice(values, old.shape(), old.device());
+            match held {
+                Held::Parameter(index) => {
+                    let var = &self.parameters[*index].var;
+                    var.set(&new(var.as_tensor())?)?;
+                }
+                Held::Running(value) => *value = new(value)?,
+                Held::Fixed(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// `model` with the present parameters and running statistics, each in the dtype that it has there.
     ///
     /// # Errors

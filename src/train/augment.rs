@@ -11,6 +11,8 @@ pub struct Augment {
     pub shift: usize,
     /// Mirror left to right, one time in two.
     pub flip: bool,
+    /// Cut off up to this many pixels in all along each axis, and stretch what is left to the full size (bilinear).
+    pub crop: usize,
 }
 
 /// What is the same for every image of a run.
@@ -43,6 +45,9 @@ impl Augmenter {
         let reach = self.augment.shift as i64;
         let (down, right) = (rng.random_range(-reach..=reach) as isize, rng.random_range(-reach..=reach) as isize);
         let mirrored = self.augment.flip && rng.random();
+        if self.augment.crop > 0 {
+            self.crop(image, copy, rng);
+        }
         copy.clear();
         copy.extend_from_slice(image);
         for (channel, plane) in image.chunks_mut(rows * columns).enumerate() {
@@ -61,6 +66,41 @@ impl Augmenter {
     }
 }
 
+impl Augmenter {
+    /// Stretches a window of random extent and place to the whole image, pixel centres as corners of no pixel
+    /// (`align_corners = false`).
+    fn crop(&self, image: &mut [f32], copy: &mut Vec<f32>, rng: &mut StdRng) {
+        let [_, rows, columns] = self.shape;
+        let mut axis = |extent: usize| {
+            let cut = rng.random_range(0..=self.augment.crop.min(extent - 1));
+            let from = rng.random_range(0..=cut);
+            let scale = (extent - cut) as f32 / extent as f32;
+            (0..extent).map(|i| neighbours(i, extent - cut, scale, from)).collect::<Vec<_>>()
+        };
+        let (down, right) = (axis(rows), axis(columns));
+        copy.clear();
+        copy.extend_from_slice(image);
+        for (plane, source) in image.chunks_mut(rows * columns).zip(copy.chunks(rows * columns)) {
+            for (row, &(top, bottom, below)) in plane.chunks_mut(columns).zip(&down) {
+                let (upper, lower) = (&source[top * columns..], &source[bottom * columns..]);
+                for (value, &(a, b, beyond)) in row.iter_mut().zip(&right) {
+                    let along = |row: &[f32]| row[a] + beyond * (row[b] - row[a]);
+                    let (upper, lower) = (along(upper), along(lower));
+                    *value = upper + below * (lower - upper);
+                }
+            }
+        }
+    }
+}
+
+/// The two places of a window of `extent` from `from` on between which place `index` of the stretched axis lies, and
+/// how far it is from the first towards the second.
+fn neighbours(index: usize, extent: usize, scale: f32, from: usize) -> (usize, usize, f32) {
+    let place = ((index as f32 + 0.5) * scale - 0.5).clamp(0.0, (extent - 1) as f32);
+    let first = place as usize;
+    (from + first, from + (first + 1).min(extent - 1), place - first as f32)
+}
+
 /// A seed for one image of one epoch.
 const fn mix(seed: u64, epoch: u64, index: u64) -> u64 {
     seed ^ epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index.wrapping_mul(0xbf58_476d_1ce4_e5b9)
@@ -71,7 +111,7 @@ mod tests {
     use super::*;
 
     fn augmenter(shift: usize, flip: bool) -> Augmenter {
-        Augmenter { augment: Augment { shift, flip }, shape: [1, 4, 4], blank: vec![-1.0], seed: 3 }
+        Augmenter { augment: Augment { shift, flip, crop: 0 }, shape: [1, 4, 4], blank: vec![-1.0], seed: 3 }
     }
 
     fn images(count: usize) -> Vec<f32> {
@@ -111,6 +151,21 @@ mod tests {
                 assert!(inside.windows(2).all(|w| w[1] - w[0] == 1.0));
             }
         }
+    }
+
+    #[test]
+    fn crops_stretch_a_window_of_a_ramp_to_a_gentler_ramp() {
+        let augmenter = Augmenter { augment: Augment { crop: 2, ..Augment::default() }, ..augmenter(0, false) };
+        let mut values: Vec<f32> = (0..200 * 16).map(|i| (i % 4) as f32).collect();
+        augmenter.apply(1, &(0..200).collect::<Vec<_>>(), &mut values);
+        let mut widths = std::collections::BTreeSet::new();
+        for image in values.chunks(16) {
+            assert!(image.chunks(4).all(|row| row == &image[..4]), "rows stay alike: {image:?}");
+            assert!(image[..4].is_sorted() && image[0] >= 0.0 && image[3] <= 3.0);
+            widths.insert(((image[3] - image[0]) * 8.0).round() as i32);
+        }
+        // Nothing, one and two pixels cut off.
+        assert_eq!(widths.into_iter().collect::<Vec<_>>(), [8, 16, 24]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
-use crate::data::DataError;
+use crate::data::{DataError, FeedError};
+use crate::eval::EvalError;
 use crate::exec::ExecError;
 use crate::model::InferError;
+use std::path::PathBuf;
 
 /// Why a model could not be trained.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +25,47 @@ pub enum TrainError {
     /// A tensor operation failed.
     #[error("a tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
-    /// Training needs one input and one output [batch, classes].
-    #[error("training needs a model with one input and one output of class scores, but this one has {0}")]
+    /// Training needs a first output [batch, classes].
+    #[error(
+        "training needs a model whose first output is a row of class scores for each example, but this one has {0}"
+    )]
     Signature(String),
+    /// The inputs cannot be fed.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// Accuracy on the validation examples could not be measured.
+    #[error(transparent)]
+    Eval(Box<EvalError>),
+    /// Distillation is asked for without a model to learn from.
+    #[error("distillation needs the teacher, the model before it was pruned")]
+    NoTeacher,
+    /// A teacher that tells other classes apart.
+    #[error("the teacher has {teacher} outputs, but the model has {student}")]
+    TeacherClasses {
+        /// Outputs of the teacher.
+        teacher: usize,
+        /// Outputs of the model.
+        student: usize,
+    },
+    /// Features cannot be compared.
+    #[error("features of the last layers cannot be matched: {0}; leave them out")]
+    Features(&'static str),
+    /// A checkpoint that cannot be written or gone on from.
+    #[error("the checkpoint cannot be used ({problem}): {}", path.display())]
+    Checkpoint {
+        /// Why.
+        problem: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A masked weight that is not zero, which would be a defect of the optimizer.
+    #[error("{found} masked weights of `{name}` are no longer zero")]
+    ZeroLost {
+        /// Name of the tensor.
+        name: String,
+        /// How many.
+        found: usize,
+    },
     /// Examples of another shape than the network's input.
     #[error("the examples have the shape {actual:?}, but the model expects {expected:?}")]
     ExampleShape {
@@ -69,5 +109,11 @@ pub enum TrainError {
 impl From<ExecError> for TrainError {
     fn from(error: ExecError) -> Self {
         Self::Exec(Box::new(error))
+    }
+}
+
+impl From<EvalError> for TrainError {
+    fn from(error: EvalError) -> Self {
+        Self::Eval(Box::new(error))
     }
 }

@@ -5,22 +5,26 @@
 //! seed, data and options it returns the same bytes, whatever the number of threads.
 
 mod augment;
+mod checkpoint;
 mod error;
 mod loss;
 mod masks;
+mod network;
 mod optimizer;
 mod options;
 mod parameters;
 mod report;
 mod run;
 mod schedule;
+mod task;
 
 pub use augment::Augment;
 pub use error::TrainError;
 pub(crate) use loss::cross_entropy;
 pub use masks::Masks;
 pub use optimizer::Optimizer;
-pub use options::TrainOptions;
-pub use report::{EpochReport, TrainOutcome};
+pub use options::{Distillation, TrainOptions};
+pub use report::{Ended, EpochReport, TrainOutcome};
 pub use run::{Observer, train, train_architecture};
 pub use schedule::Schedule;
+pub use task::Task;

@@ -15,6 +15,17 @@ pub enum Optimizer {
         /// Factor of the L2 penalty added to the gradient.
         weight_decay: f32,
     },
+    /// Adam (Kingma and Ba 2015), with an L2 penalty added to the gradient.
+    Adam {
+        /// Decay of the first moment.
+        beta1: f32,
+        /// Decay of the second moment.
+        beta2: f32,
+        /// Keeps the denominator off zero.
+        epsilon: f32,
+        /// Factor of the L2 penalty added to the gradient.
+        weight_decay: f32,
+    },
     /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
     AdamW {
         /// Decay of the first moment.
@@ -29,9 +40,22 @@ pub enum Optimizer {
 }
 
 impl Optimizer {
+    /// The same rule with another weight decay.
+    #[must_use]
+    pub const fn with_weight_decay(mut self, decay: f32) -> Self {
+        match &mut self {
+            Self::Sgd { weight_decay, .. } | Self::Adam { weight_decay, .. } | Self::AdamW { weight_decay, .. } => {
+                *weight_decay = decay;
+            }
+        }
+        self
+    }
+
     /// Momentum 0.9 with look-ahead and no weight decay.
     pub const SGD: Self = Self::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.0 };
 
+    /// The usual constants without weight decay.
+    pub const ADAM: Self = Self::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
     /// The usual constants with a weight decay of 0.01.
     pub const ADAM_W: Self = Self::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
 }
@@ -42,15 +66,15 @@ const CHUNK: usize = 1 << 14;
 /// Running moments of one parameter tensor.
 #[derive(Clone, Debug)]
 pub(super) struct Moments {
-    first: Vec<f32>,
+    pub first: Vec<f32>,
     /// Empty unless the rule needs it.
-    second: Vec<f32>,
-    steps: i32,
+    pub second: Vec<f32>,
+    pub steps: i32,
 }
 
 impl Moments {
     pub fn new(rule: Optimizer, len: usize) -> Self {
-        let second = if matches!(rule, Optimizer::AdamW { .. }) { len } else { 0 };
+        let second = if matches!(rule, Optimizer::Sgd { .. }) { 0 } else { len };
         Self { first: vec![0.0; len], second: vec![0.0; second], steps: 0 }
     }
 
@@ -78,14 +102,18 @@ impl Moments {
                     }
                 });
             }
-            Optimizer::AdamW { beta1, beta2, epsilon, weight_decay } => {
-                let shrink = if decayed { 1.0 - rate * weight_decay } else { 1.0 };
+            Optimizer::Adam { beta1, beta2, epsilon, weight_decay }
+            | Optimizer::AdamW { beta1, beta2, epsilon, weight_decay } => {
+                let decay = if decayed { weight_decay } else { 0.0 };
+                let coupled = matches!(rule, Optimizer::Adam { .. });
+                let (penalty, shrink) = if coupled { (decay, 1.0) } else { (0.0, 1.0 - rate * decay) };
                 let first_scale = rate / (1.0 - beta1.powi(self.steps));
                 let second_scale = 1.0 / (1.0 - beta2.powi(self.steps));
                 let chunks = weights.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
                 let moments = self.first.par_chunks_mut(CHUNK).zip(self.second.par_chunks_mut(CHUNK));
                 chunks.zip(moments).for_each(|((weights, gradient), (first, second))| {
                     for (((w, &g), m), v) in weights.iter_mut().zip(gradient).zip(first).zip(second) {
+                        let g = g + penalty * *w;
                         *m = beta1 * *m + (1.0 - beta1) * g;
                         *v = beta2 * *v + (1.0 - beta2) * g * g;
                         *w = shrink * *w - first_scale * *m / ((*v * second_scale).sqrt() + epsilon);
@@ -146,8 +174,16 @@ mod tests {
     }
 
     #[test]
+    fn adam_adds_its_decay_to_the_gradient() {
+        // A gradient of 0 and a penalty of 0.5: the first corrected step is the sign of 0.5, whatever its size.
+        assert!((run(Optimizer::ADAM.with_weight_decay(0.5), true, &[0.0]) - 0.9).abs() < 1e-6);
+        assert!((run(Optimizer::ADAM.with_weight_decay(0.5), false, &[0.0]) - 1.0).abs() < 1e-6);
+        assert_eq!(run(Optimizer::ADAM, true, &[1.0, -2.0]), run(Optimizer::ADAM_W, false, &[1.0, -2.0]));
+    }
+
+    #[test]
     fn masked_weights_are_exactly_zero_after_every_step() {
-        for rule in [Optimizer::SGD, Optimizer::ADAM_W] {
+        for rule in [Optimizer::SGD, Optimizer::ADAM, Optimizer::ADAM_W] {
             let n = CHUNK + 3;
             let keep: Vec<bool> = (0..n).map(|i| i % 3 != 0).collect();
             let mut moments = Moments::new(rule, n);

@@ -1,6 +1,24 @@
 use super::{Augment, Masks, Optimizer, Schedule, TrainError};
 use crate::model::Architecture;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+/// Learning from the outputs of another model besides labels.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Distillation {
+    /// What logits are divided by before probabilities are compared, above 0; the higher, the more the lesser
+    /// classes count.
+    pub temperature: f32,
+    /// Share of the loss that the teacher decides, 0 to 1.
+    pub alpha: f32,
+    /// Weight of the squared difference of what the last layers of both read; 0 leaves it out.
+    pub features: f32,
+}
+
+impl Default for Distillation {
+    fn default() -> Self {
+        Self { temperature: 4.0, alpha: 0.7, features: 0.0 }
+    }
+}
 
 /// Everything that decides how a model learns. Stored in the metadata of the trained model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,6 +42,18 @@ pub struct TrainOptions {
     /// Training examples kept apart; after every epoch they are measured, and the weights of the best epoch
     /// are returned. With 0 the last epoch is.
     pub validation: usize,
+    /// Largest norm of all gradients together; larger ones are scaled down to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f32>,
+    /// Soft targets, for a task with a teacher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distillation: Option<Distillation>,
+    /// Epochs without a better one on the validation examples after which the run ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u32>,
+    /// Seconds after which the run ends with the epoch that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// Weights that stay zero.
     #[serde(skip)]
     pub masks: Masks,
@@ -41,6 +71,10 @@ impl Default for TrainOptions {
             label_smoothing: 0.0,
             augment: Augment::default(),
             validation: 5000,
+            clip: None,
+            distillation: None,
+            patience: None,
+            seconds: None,
             masks: Masks::default(),
         }
     }
@@ -49,7 +83,7 @@ impl Default for TrainOptions {
 impl TrainOptions {
     /// The recipe that made the bundled model of that architecture; for one that is not bundled, the published one.
     pub fn recipe(architecture: Architecture) -> Self {
-        let flipped = Self { augment: Augment { shift: 0, flip: true }, ..Self::default() };
+        let flipped = Self { augment: Augment { flip: true, ..Augment::default() }, ..Self::default() };
         match architecture {
             Architecture::Mlp300100 => Self { epochs: 30, ..flipped },
             Architecture::Mlp512 => Self {
@@ -69,6 +103,12 @@ impl TrainOptions {
         }
     }
 
+    /// How a pruned model is trained on, with up to a tenth of `examples` kept apart for validation: gently, since
+    /// it has learnt already.
+    pub fn fine_tuning(examples: usize) -> Self {
+        Self { epochs: 5, learning_rate: 0.01, validation: (examples / 10).min(5000), ..Self::default() }
+    }
+
     /// Checks ranges.
     ///
     /// # Errors
@@ -76,11 +116,14 @@ impl TrainOptions {
     pub(super) fn check(&self) -> Result<(), TrainError> {
         let fraction = match self.schedule {
             Schedule::Constant => 0.0,
-            Schedule::Cosine { warmup: f } | Schedule::OneCycle { rise: f } => f,
+            Schedule::Cosine { warmup: f } | Schedule::Step { warmup: f, .. } | Schedule::OneCycle { rise: f } => f,
         };
+        let factor = if let Schedule::Step { factor, .. } = self.schedule { factor } else { 1.0 };
+        let soft = self.distillation.unwrap_or_default();
         let (decay, momenta) = match self.optimizer {
             Optimizer::Sgd { momentum, weight_decay, .. } => (weight_decay, [momentum, 0.0]),
-            Optimizer::AdamW { beta1, beta2, weight_decay, .. } => (weight_decay, [beta1, beta2]),
+            Optimizer::Adam { beta1, beta2, weight_decay, .. }
+            | Optimizer::AdamW { beta1, beta2, weight_decay, .. } => (weight_decay, [beta1, beta2]),
         };
         let rules = [
             (self.epochs > 0, "epochs must be at least 1"),
@@ -88,6 +131,13 @@ impl TrainOptions {
             (self.learning_rate.is_finite() && self.learning_rate > 0.0, "the learning rate must be above 0"),
             ((0.0..1.0).contains(&self.label_smoothing), "label smoothing must be from 0 to below 1"),
             ((0.0..=1.0).contains(&fraction), "the rising part of a schedule must be from 0 to 1"),
+            (factor > 0.0 && factor <= 1.0, "the factor of a stepped schedule must be above 0, and at most 1"),
+            (self.clip.is_none_or(|most| most > 0.0), "the largest norm of gradients must be above 0"),
+            (self.seconds.is_none_or(|s| s > 0.0), "the time budget must be above 0 seconds"),
+            (self.patience != Some(0), "patience must be at least 1 epoch"),
+            (soft.temperature.is_finite() && soft.temperature > 0.0, "the temperature must be above 0"),
+            ((0.0..=1.0).contains(&soft.alpha), "the share of the teacher must be from 0 to 1"),
+            (soft.features.is_finite() && soft.features >= 0.0, "the weight of features must be 0 or more"),
             (decay.is_finite() && decay >= 0.0, "weight decay must be 0 or more"),
             (momenta.iter().all(|m| (0.0..1.0).contains(m)), "momentum and betas must be from 0 to below 1"),
         ];

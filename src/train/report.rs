@@ -1,8 +1,8 @@
 use crate::model::Model;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where a training run stands, within an epoch or at its end.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochReport {
     /// The epoch, from 1.
     pub epoch: u32,
@@ -22,7 +22,9 @@ pub struct EpochReport {
     pub validation_loss: Option<f64>,
     /// Accuracy on the validation examples; at the end of an epoch, if there are any.
     pub validation_accuracy: Option<f64>,
-    /// Seconds since the epoch began.
+    /// Weights that are masked and exactly zero, counted at the end of an epoch.
+    pub zeros: usize,
+    /// Seconds since the epoch began, without pauses.
     pub seconds: f64,
     /// Whether the epoch is over and measured.
     pub finished: bool,
@@ -31,19 +33,35 @@ pub struct EpochReport {
 /// A trained model and how it came about.
 #[derive(Clone, Debug)]
 pub struct TrainOutcome {
-    /// The weights of the best epoch, with the recipe in the metadata under `secateur.training`.
+    /// The weights of the best epoch, or those it began with if none was better, with the recipe in the metadata under `secateur.training`.
     pub model: Model,
+    /// Validation figures before the first step, masks applied.
+    pub start: EpochReport,
     /// The reports at the ends of the epochs.
     pub epochs: Vec<EpochReport>,
-    /// The epoch, from 1, whose weights were kept.
+    /// The epoch, from 1, whose weights were kept; 0 is the start.
     pub best_epoch: u32,
-    /// Whether the observer stopped the run before its last epoch.
-    pub cancelled: bool,
+    /// Why the run ended.
+    pub ended: Ended,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// All epochs are over.
+    Completed,
+    /// The time budget is used up.
+    OutOfTime,
+    /// No epoch has been better for as long as was asked for.
+    NoBetter,
+    /// The observer stopped it.
+    Cancelled,
 }
 
 impl TrainOutcome {
-    /// The report of the epoch whose weights were kept.
-    pub fn best(&self) -> Option<&EpochReport> {
-        self.epochs.iter().find(|report| report.epoch == self.best_epoch)
+    /// The report of the epoch whose weights were kept, or that of the start.
+    pub fn best(&self) -> &EpochReport {
+        self.epochs.iter().find(|report| report.epoch == self.best_epoch).unwrap_or(&self.start)
     }
 }

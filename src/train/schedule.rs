@@ -14,6 +14,16 @@ pub enum Schedule {
         /// Fraction of the steps spent rising, 0 to 1.
         warmup: f64,
     },
+    /// A linear rise over the first `warmup` of all steps, then `drops` times multiplied by `factor`, after equal
+    /// stretches.
+    Step {
+        /// Fraction of the steps spent rising, 0 to 1.
+        warmup: f64,
+        /// How often the rate falls.
+        drops: u32,
+        /// What it is multiplied by each time.
+        factor: f64,
+    },
     /// A cosine rise from 1/25 of the peak, then a cosine fall to 1/10 000 of that (Smith and Topin 2018).
     OneCycle {
         /// Fraction of the steps spent rising, 0 to 1.
@@ -27,14 +37,14 @@ impl Schedule {
         let (step, last) = (step as f64, steps.saturating_sub(1).max(1) as f64);
         match self {
             Self::Constant => 1.0,
-            Self::Cosine { warmup } => {
-                let rising = (warmup * steps as f64).floor();
-                if step < rising {
-                    (step + 1.0) / (rising + 1.0)
-                } else {
-                    ease(1.0, 0.0, (step - rising) / (steps as f64 - rising))
-                }
-            }
+            Self::Cosine { warmup } => match after_warmup(warmup, step, steps) {
+                Err(rising) => rising,
+                Ok(progress) => ease(1.0, 0.0, progress),
+            },
+            Self::Step { warmup, drops, factor } => match after_warmup(warmup, step, steps) {
+                Err(rising) => rising,
+                Ok(progress) => factor.powf((progress * (f64::from(drops) + 1.0)).floor().min(f64::from(drops))),
+            },
             Self::OneCycle { rise } => {
                 let (start, end) = (1.0 / 25.0, 1.0 / 250_000.0);
                 let top = (rise * last).max(f64::MIN_POSITIVE);
@@ -46,6 +56,15 @@ impl Schedule {
             }
         }
     }
+}
+
+/// How far a run is behind its warm-up, 0 to 1, or within it the factor.
+fn after_warmup(warmup: f64, step: f64, steps: u64) -> Result<f64, f64> {
+    let rising = (warmup * steps as f64).floor();
+    if step < rising {
+        return Err((step + 1.0) / (rising + 1.0));
+    }
+    Ok((step - rising) / (steps as f64 - rising).max(1.0))
 }
 
 /// Half a cosine from `from` at 0 to `to` at 1.
@@ -68,6 +87,15 @@ mod tests {
     }
 
     #[test]
+    fn steps_fall_by_the_factor_after_equal_stretches() {
+        let schedule = Schedule::Step { warmup: 0.1, drops: 2, factor: 0.1 };
+        let factors: Vec<f64> = (0..100).map(|s| schedule.factor(s, 100)).collect();
+        assert!(factors[..10].is_sorted() && factors[0] > 0.0 && factors[9] < 1.0);
+        let count = |value: f64| factors[10..].iter().filter(|f| (**f - value).abs() < 1e-12).count();
+        assert_eq!([count(1.0), count(0.1), count(0.01)], [30, 30, 30]);
+    }
+
+    #[test]
     fn one_cycle_starts_low_peaks_once_and_ends_lower() {
         let schedule = Schedule::OneCycle { rise: 0.3 };
         assert!((schedule.factor(0, 101) - 0.04).abs() < 1e-12);
@@ -81,6 +109,8 @@ mod tests {
             Schedule::Constant,
             Schedule::Cosine { warmup: 0.0 },
             Schedule::Cosine { warmup: 1.0 },
+            Schedule::Step { warmup: 1.0, drops: 3, factor: 0.5 },
+            Schedule::Step { warmup: 0.0, drops: 0, factor: 0.5 },
             Schedule::OneCycle { rise: 0.0 },
             Schedule::OneCycle { rise: 1.0 },
         ] {

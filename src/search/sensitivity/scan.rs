@@ -48,7 +48,7 @@ pub fn scan(request: &ScanRequest<'_>, observe: Observe<'_>, found: Found<'_>) -
     let limits = EvalOptions { limit: options.limit, ..EvalOptions::for_data(subject.model, data) };
     let replay = Replay::new(dense, data, &limits, options.budget)?;
     let cache = Cache::open(request, replay.examples())?;
-    let (order, skipped) = in_order(request, &ladder)?;
+    let (order, skipped) = in_order(request, &replay, &ladder)?;
     let each = replay.examples() as u64;
     let total = each * (1 + (order.len() * ladder.len()) as u64);
     let progress = Progress { done: 0, total, observe };
@@ -65,15 +65,19 @@ pub fn scan(request: &ScanRequest<'_>, observe: Observe<'_>, found: Found<'_>) -
     Ok(Scan { sensitivity, skipped, measured: scanner.measured, known: scanner.known })
 }
 
-/// A target and the first step that pruning it changes.
+/// A target and the step from which on its points have to be computed.
 type Placed<'a> = (usize, &'a Target);
 
-/// Targets by the first step that pruning changes, and those that cannot be ranked.
-fn in_order<'a>(request: &ScanRequest<'a>, ladder: &[f64]) -> Result<(Vec<Placed<'a>>, Vec<Skipped>), SearchError> {
+/// Targets by the step from which on they have to be computed, and those that cannot be ranked.
+fn in_order<'a>(
+    request: &ScanRequest<'a>,
+    replay: &Replay<'_>,
+    ladder: &[f64],
+) -> Result<(Vec<Placed<'a>>, Vec<Skipped>), SearchError> {
     let mut order = Vec::with_capacity(request.targets.len());
     let mut skipped = Vec::new();
     for target in request.targets {
-        match first_step(request, target, ladder) {
+        match first_step(request, replay, target, ladder) {
             Ok(step) => order.push((step, target)),
             Err(SearchError::Prune(error @ PruneError::CannotRank { .. })) => {
                 skipped.push(Skipped { target: target.clone(), reason: error.to_string() });
@@ -85,13 +89,19 @@ fn in_order<'a>(request: &ScanRequest<'a>, ladder: &[f64]) -> Result<(Vec<Placed
     Ok((order, skipped))
 }
 
-/// The first step that changes on any rung.
-fn first_step(request: &ScanRequest<'_>, target: &Target, ladder: &[f64]) -> Result<usize, SearchError> {
+/// The first step that has to be computed on any rung: the one that changes, or that after it if its output is a patch.
+fn first_step(
+    request: &ScanRequest<'_>,
+    replay: &Replay<'_>,
+    target: &Target,
+    ladder: &[f64],
+) -> Result<usize, SearchError> {
     for &ratio in ladder {
         let mask = resolve(request, target, ratio)?;
         if counts(&mask, target).1 > 0 {
             let edited = request.dense.rebind(&request.subject.masked(&mask)?)?;
-            return Ok(request.dense.first_change(&edited));
+            let patched = replay.patch(&edited)?.is_some();
+            return Ok(request.dense.first_change(&edited) + usize::from(patched));
         }
     }
     Ok(request.dense.steps())
