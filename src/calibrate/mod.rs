@@ -23,6 +23,9 @@ mod wanda;
 mod watch;
 
 pub use error::CalibrateError;
+pub(crate) use reading::Reading;
+pub(crate) use unfold::Unfolded;
+pub(crate) use watch::Watch;
 
 use crate::data::Dataset;
 use crate::model::Layer;

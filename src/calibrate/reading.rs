@@ -8,7 +8,7 @@ const MOST_STEPS: usize = 8;
 
 /// One use of a layer's weight: a value, and which vectors of it the weight is multiplied with.
 #[derive(Clone, Debug)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// What the node reads.
     pub value: ValueId,
     /// The vectors.
@@ -17,7 +17,7 @@ pub(super) struct Reading {
 
 /// Which vectors of a value a weight is multiplied with.
 #[derive(Clone, Debug)]
-pub(super) enum Vectors {
+pub(crate) enum Vectors {
     /// Those along an axis, counted from the last, which is 1.
     Along(usize),
     /// The windows of a convolution on [batch, channels, spatial...].
@@ -26,7 +26,7 @@ pub(super) enum Vectors {
 
 /// Windows of a convolution.
 #[derive(Clone, Debug)]
-pub(super) struct Windows {
+pub(crate) struct Windows {
     pub spec: WindowNd,
     pub kernel: Vec<usize>,
     pub groups: usize,

@@ -12,7 +12,7 @@ const TASK: usize = 1 << 14;
 
 /// The vectors that a weight is multiplied with, group by group, in the order of the columns of
 /// [`Matrix`](crate::prune::Matrix).
-pub(super) struct Unfolded<'a> {
+pub(crate) struct Unfolded<'a> {
     x: &'a [f32],
     from: From,
     /// Groups of inputs.

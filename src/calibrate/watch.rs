@@ -1,12 +1,11 @@
 //! Running calibration examples and looking at values inside the graph.
 
 use super::CalibrateError;
-use crate::data::{Dataset, Feed};
+use crate::data::{Batch, Dataset, Feed};
 use crate::eval::{EvalOptions, sizes_of};
-use crate::exec::Program;
-use crate::model::{Graph, Model, ValueId};
+use crate::exec::{Bound, Program};
+use crate::model::{Graph, Model, Tensor, ValueId};
 use crate::prune::Calibration;
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 /// Numbers of all watched values together that one batch should not exceed: 128 MiB.
@@ -16,7 +15,7 @@ const UNKNOWN: usize = 64;
 
 /// A value as it was in one batch.
 #[derive(Debug)]
-pub(super) struct Seen<'a> {
+pub(crate) struct Seen<'a> {
     /// Its extents.
     pub shape: Vec<usize>,
     /// Row-major.
@@ -26,7 +25,7 @@ pub(super) struct Seen<'a> {
 }
 
 /// Calibration examples, in the order in which they are run.
-pub(super) struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     model: &'a Model,
     data: &'a Dataset,
     order: Vec<usize>,
@@ -55,30 +54,31 @@ impl<'a> Watch<'a> {
         each: &mut dyn FnMut(&[Seen<'_>], usize) -> ControlFlow<()>,
     ) -> Result<(), CalibrateError> {
         let bound = Program::compile_values(self.model, values)?.bind(self.model)?;
-        let feed = Feed::new(self.data, bound.program().inputs())?;
+        self.run_bounds(&[&bound], values, &mut |seen, done| each(&seen[0], done))
+    }
+
+    /// As [`Watch::run`] for several sets of weights, that `bounds` give to the part of the graph that computes
+    /// `values`; `each` gets what each of them computes of the same examples.
+    ///
+    /// # Errors
+    /// As [`Watch::run`].
+    pub fn run_bounds(
+        &self,
+        bounds: &[&Bound],
+        values: &[ValueId],
+        each: &mut dyn FnMut(&[Vec<Seen<'_>>], usize) -> ControlFlow<()>,
+    ) -> Result<(), CalibrateError> {
+        let Some(first) = bounds.first() else { return Ok(()) };
+        let feed = Feed::new(self.data, first.program().inputs())?;
         let mut done = 0;
         for indices in self.order.chunks(feed.rows(self.batch(values))) {
             let batch = feed.batch(indices)?;
-            let outputs = bound.run(&batch.inputs)?;
+            let outputs = bounds.iter().map(|bound| bound.run(&batch.inputs)).collect::<Result<Vec<_>, _>>()?;
             done += indices.len();
-            // A graph of a fixed number of examples got the last one repeatedly.
-            let used = |len: usize, first: usize| {
-                if first == batch.rows { len / batch.rows.max(1) * batch.examples } else { len }
-            };
-            let numbers: Vec<Cow<'_, [f32]>> = outputs.iter().map(|tensor| tensor.to_f32()).collect();
-            let seen: Vec<Seen<'_>> = outputs
-                .iter()
-                .zip(&numbers)
-                .map(|(tensor, numbers)| {
-                    let mut shape = tensor.shape().to_vec();
-                    let first = shape.first().copied().unwrap_or(1);
-                    if let Some(extent) = shape.first_mut() {
-                        *extent = used(first, first);
-                    }
-                    let counted = batch.mask.as_ref().map(|mask| &mask.counts[..mask.width * batch.examples]);
-                    Seen { shape, values: &numbers[..used(numbers.len(), first)], counted }
-                })
-                .collect();
+            let numbers = |outputs: &'_ Vec<Tensor>| outputs.iter().map(|t| t.to_f32().into_owned()).collect();
+            let numbers: Vec<Vec<Vec<f32>>> = outputs.iter().map(numbers).collect();
+            let seen = outputs.iter().zip(&numbers);
+            let seen: Vec<Vec<Seen<'_>>> = seen.map(|(outputs, numbers)| of_batch(&batch, outputs, numbers)).collect();
             if each(&seen, done).is_break() {
                 return Err(CalibrateError::Cancelled);
             }
@@ -94,6 +94,23 @@ impl<'a> Watch<'a> {
         let most = EvalOptions::for_data(self.model, self.data).batch;
         (MOST_NUMBERS / numbers.max(1)).clamp(1, most)
     }
+}
+
+/// What was computed of the examples that were asked for; a graph of a fixed number got the last one repeatedly.
+fn of_batch<'a>(batch: &'a Batch, outputs: &[Tensor], numbers: &'a [Vec<f32>]) -> Vec<Seen<'a>> {
+    let used = |len: usize, first: usize| {
+        if first == batch.rows { len / batch.rows.max(1) * batch.examples } else { len }
+    };
+    let seen = |(tensor, numbers): (&Tensor, &'a Vec<f32>)| {
+        let mut shape = tensor.shape().to_vec();
+        let first = shape.first().copied().unwrap_or(1);
+        if let Some(extent) = shape.first_mut() {
+            *extent = used(first, first);
+        }
+        let counted = batch.mask.as_ref().map(|mask| &mask.counts[..mask.width * batch.examples]);
+        Seen { shape, values: &numbers[..used(numbers.len(), first)], counted }
+    };
+    outputs.iter().zip(numbers).map(seen).collect()
 }
 
 /// Numbers of a value for one example.

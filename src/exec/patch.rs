@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn whole_channels_that_go_are_patched_into_the_dense_output_with_the_same_bits() {
         for (architecture, weights) in [
-            (Architecture::ResNet8, &["block1.conv1.weight", "block2.conv1.weight", "block3.conv1.weight"][..]),
+            (Architecture::ResNet8, &["stage1.depthwise.weight", "stage2.conv1.weight", "stage3.conv1.weight"][..]),
             (Architecture::LeNet5, &["conv1.weight", "conv2.weight"]),
         ] {
             let model = architecture.build(3).unwrap();
@@ -181,8 +181,8 @@ mod tests {
         let dense = Program::compile(&model).unwrap().bind(&model).unwrap();
         let one = ExampleInputs::new(&model, &Sizes::default(), 5).batch(1).unwrap();
         let patch = |edited: &Model| dense.patch(&dense.rebind(edited).unwrap(), &one).unwrap();
-        assert_eq!(patch(&without(&model, "block1.conv1.weight", &[1, 4], true)), None);
-        assert_eq!(patch(&without(&model, "block1.conv2.weight", &[1, 4], false)), None);
+        assert_eq!(patch(&without(&model, "stage2.conv1.weight", &[1, 4], true)), None);
+        assert_eq!(patch(&without(&model, "stage2.conv2.weight", &[1, 4], false)), None);
         assert_eq!(patch(&without(&model, "fc.weight", &[1], false)), None);
         assert_eq!(patch(&model), None);
     }

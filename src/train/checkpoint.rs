@@ -21,6 +21,8 @@ pub(super) struct Memory {
     pub first: Vec<f32>,
     pub second: Vec<f32>,
     pub steps: i32,
+    /// Which weights may move, if some may not.
+    pub keep: Vec<bool>,
 }
 
 /// A run between two epochs.
@@ -67,9 +69,10 @@ impl State {
         };
         self.now.iter().for_each(|(name, values)| add("now", name, values));
         self.best.iter().for_each(|(name, values)| add("best", name, values));
-        for Memory { name, first, second, .. } in &self.memory {
+        for Memory { name, first, second, keep, .. } in &self.memory {
             add("first", name, first);
             add("second", name, second);
+            add("keep", name, &keep.iter().map(|&keep| f32::from(u8::from(keep))).collect::<Vec<_>>());
         }
         let mut views = Vec::with_capacity(tensors.len());
         for (name, bytes) in &tensors {
@@ -113,6 +116,7 @@ impl State {
                 ("best", _) => state.best.push((name.to_owned(), values)),
                 ("first", Some(memory)) => memory.first = values,
                 ("second", Some(memory)) => memory.second = values,
+                ("keep", Some(memory)) => memory.keep = values.iter().map(|&v| v != 0.0).collect(),
                 _ => {}
             }
         }

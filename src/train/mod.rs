@@ -23,7 +23,7 @@ pub use error::TrainError;
 pub(crate) use loss::cross_entropy;
 pub use masks::Masks;
 pub use optimizer::Optimizer;
-pub use options::{Distillation, TrainOptions};
+pub use options::{Distillation, Regrow, TrainOptions};
 pub use report::{Ended, EpochReport, TrainOutcome};
 pub use run::{Observer, train, train_architecture};
 pub use schedule::Schedule;

@@ -1,6 +1,7 @@
 use super::{Augment, Masks, Optimizer, Schedule, TrainError};
 use crate::model::Architecture;
 use serde::{Deserialize, Serialize};
+use std::f64::consts::PI;
 
 /// Learning from the outputs of another model besides labels.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,30 @@ pub struct Distillation {
 impl Default for Distillation {
     fn default() -> Self {
         Self { temperature: 4.0, alpha: 0.7, features: 0.0 }
+    }
+}
+
+/// Zeros that move to where gradients are steep, their number staying (Evci et al. 2020, RigL).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Regrow {
+    /// Share of the weights left in a tensor that is exchanged at first, 0 to 1; it falls to none along half a cosine.
+    pub share: f64,
+    /// Share of the run after which zeros stay where they are, 0 to 1.
+    pub until: f64,
+}
+
+impl Default for Regrow {
+    fn default() -> Self {
+        Self { share: 0.3, until: 0.75 }
+    }
+}
+
+impl Regrow {
+    /// What is exchanged when `epoch`, from 1, begins.
+    pub(super) fn share(self, epoch: u32, epochs: u32) -> Option<f64> {
+        let last = self.until * f64::from(epochs);
+        let progress = f64::from(epoch - 1) / last.max(1.0);
+        (epoch > 1 && progress < 1.0).then(|| self.share * 0.5 * (1.0 + (PI * progress).cos()))
     }
 }
 
@@ -48,6 +73,9 @@ pub struct TrainOptions {
     /// Soft targets, for a task with a teacher.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distillation: Option<Distillation>,
+    /// Lets masked weights grow back and others go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regrow: Option<Regrow>,
     /// Epochs without a better one on the validation examples after which the run ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u32>,
@@ -73,6 +101,7 @@ impl Default for TrainOptions {
             validation: 5000,
             clip: None,
             distillation: None,
+            regrow: None,
             patience: None,
             seconds: None,
             masks: Masks::default(),
@@ -119,6 +148,7 @@ impl TrainOptions {
             Schedule::Cosine { warmup: f } | Schedule::Step { warmup: f, .. } | Schedule::OneCycle { rise: f } => f,
         };
         let factor = if let Schedule::Step { factor, .. } = self.schedule { factor } else { 1.0 };
+        let regrow = self.regrow.unwrap_or_default();
         let soft = self.distillation.unwrap_or_default();
         let (decay, momenta) = match self.optimizer {
             Optimizer::Sgd { momentum, weight_decay, .. } => (weight_decay, [momentum, 0.0]),
@@ -138,6 +168,8 @@ impl TrainOptions {
             (soft.temperature.is_finite() && soft.temperature > 0.0, "the temperature must be above 0"),
             ((0.0..=1.0).contains(&soft.alpha), "the share of the teacher must be from 0 to 1"),
             (soft.features.is_finite() && soft.features >= 0.0, "the weight of features must be 0 or more"),
+            ((0.0..=1.0).contains(&regrow.share), "the share that regrows must be from 0 to 1"),
+            ((0.0..=1.0).contains(&regrow.until), "regrowth must end after 0 to 1 of the run"),
             (decay.is_finite() && decay >= 0.0, "weight decay must be 0 or more"),
             (momenta.iter().all(|m| (0.0..1.0).contains(m)), "momentum and betas must be from 0 to below 1"),
         ];

@@ -90,19 +90,49 @@ impl Parameters {
         Ok(zeros)
     }
 
+    /// In every masked tensor, frees the masked weights with the steepest gradients and masks as many of the smallest
+    /// others: `share` of those that are left (Evci et al. 2020, RigL). What is freed starts from zero.
+    pub fn regrow(&mut self, gradients: &Gradients, share: f64) -> Result<(), TrainError> {
+        for slot in &mut self.slots {
+            let (Some(keep), Some(gradient)) = (&slot.keep, gradients.get(&slot.parameter)) else { continue };
+            let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
+            let weights = slot.parameter.var.flatten_all()?.to_vec1::<f32>()?;
+            let (mut kept, mut masked): (Vec<usize>, Vec<usize>) = (0..keep.len()).partition(|&i| keep[i]);
+            let count = ((kept.len() as f64 * share) as usize).min(masked.len());
+            kept.sort_by(|&a, &b| weights[a].abs().total_cmp(&weights[b].abs()));
+            masked.sort_by(|&a, &b| gradient[b].abs().total_cmp(&gradient[a].abs()));
+            let mut next = keep.to_vec();
+            let mut moments = slot.moments.lock().unwrap_or_else(PoisonError::into_inner);
+            for (&dropped, &grown) in kept[..count].iter().zip(&masked) {
+                (next[dropped], next[grown]) = (false, true);
+                for place in [dropped, grown] {
+                    moments.first[place] = 0.0;
+                    moments.second.get_mut(place).into_iter().for_each(|value| *value = 0.0);
+                }
+            }
+            drop(moments);
+            slot.keep = Some(next.into());
+        }
+        Ok(())
+    }
+
     /// What the optimizer remembers.
     pub fn memory(&self) -> Vec<Memory> {
         let memory = |slot: &Slot| {
             let Moments { first, second, steps } = slot.moments.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            Memory { name: slot.parameter.name.clone(), first, second, steps }
+            let keep = slot.keep.as_deref().map_or_else(Vec::new, <[bool]>::to_vec);
+            Memory { name: slot.parameter.name.clone(), first, second, steps, keep }
         };
         self.slots.iter().map(memory).collect()
     }
 
     /// Takes back what [`Parameters::memory`] gave out.
-    pub fn remember(&self, memory: &[Memory]) {
-        for slot in &self.slots {
+    pub fn remember(&mut self, memory: &[Memory]) {
+        for slot in &mut self.slots {
             let Some(old) = memory.iter().find(|memory| memory.name == slot.parameter.name) else { continue };
+            if slot.keep.as_ref().is_some_and(|keep| keep.len() == old.keep.len()) {
+                slot.keep = Some(Arc::from(&old.keep[..]));
+            }
             let (first, second, steps) = (old.first.clone(), old.second.clone(), old.steps);
             *slot.moments.lock().unwrap_or_else(PoisonError::into_inner) = Moments { first, second, steps };
         }

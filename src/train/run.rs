@@ -92,8 +92,9 @@ pub fn train(task: &Task<'_>, observe: Observer<'_>) -> Result<TrainOutcome, Tra
         let wish = run.tell(&report, observe);
         state.epochs.push(report);
         let stopping = wish.is_break() && epoch < options.epochs;
+        let over = stopping || is_over(options, &state, run.is_late()).is_some();
         if let Some(path) = task.checkpoint
-            && (stopping || written.elapsed() >= BETWEEN_CHECKPOINTS || epoch == 1)
+            && (over || written.elapsed() >= BETWEEN_CHECKPOINTS || epoch == 1)
         {
             state.now = run.network.program.state()?;
             state.memory = run.parameters.memory();
@@ -282,7 +283,9 @@ impl<'a> Run<'a> {
         for (index, indices) in order.chunks_exact(self.batch).enumerate() {
             let (step, steps) = self.position(epoch, index);
             let rate = self.options.learning_rate * self.options.schedule.factor(step, steps);
-            let (batch_loss, hits) = self.step(epoch, indices, rate, &mut gradient)?;
+            let regrown = self.options.regrow.and_then(|regrow| regrow.share(epoch, self.options.epochs));
+            let regrown = regrown.filter(|_| index == 0);
+            let (batch_loss, hits) = self.step(epoch, indices, (rate, regrown), &mut gradient)?;
             if !batch_loss.is_finite() {
                 return Err(TrainError::Diverged { epoch, loss: batch_loss });
             }
@@ -309,7 +312,7 @@ impl<'a> Run<'a> {
         &mut self,
         epoch: u32,
         indices: &[usize],
-        rate: f64,
+        (rate, regrown): (f64, Option<f64>),
         gradient: &mut Vec<f32>,
     ) -> Result<(f64, usize), TrainError> {
         let inputs = self.inputs(epoch, indices)?;
@@ -345,6 +348,9 @@ impl<'a> Run<'a> {
             total = (total + (output * seed)?.sum_all()?)?;
         }
         let gradients = self.network.program.backward(&total)?;
+        if let Some(share) = regrown {
+            self.parameters.regrow(&gradients, share)?;
+        }
         self.parameters.step(&gradients, rate)?;
         Ok((loss, sums.correct))
     }
@@ -367,7 +373,7 @@ mod tests {
     use super::*;
     use crate::data::{Examples, Preprocess, Split};
     use crate::model::{Attribute, Dim, GraphBuilder, check_consistency};
-    use crate::train::{Augment, Masks, Optimizer};
+    use crate::train::{Augment, Masks, Optimizer, Schedule};
     use rand::Rng as _;
     use std::path::Path;
 
@@ -539,12 +545,37 @@ mod tests {
     #[test]
     fn a_run_that_gets_no_better_ends_early_and_gives_back_what_it_began_with() {
         let trained = train(&Task::new(&tiny(), &stripes(300), &options()), &mut quiet).unwrap();
-        // Steps so wild that what was learnt is lost.
-        let wild = TrainOptions { learning_rate: 3.0, epochs: 20, patience: Some(2), ..options() };
+        let wild = TrainOptions { learning_rate: 3.0, epochs: 100, patience: Some(2), ..options() };
         let outcome = train(&Task::new(&trained.model, &stripes(300), &wild), &mut quiet).unwrap();
-        assert_eq!((outcome.ended, outcome.best_epoch, outcome.epochs.len()), (Ended::NoBetter, 0, 2));
+        assert_eq!((outcome.ended, outcome.epochs.len() as u32), (Ended::NoBetter, outcome.best_epoch + 2));
+        // Steps that only forget: the weights that it began with are the best.
+        let worse = TrainOptions { learning_rate: 50.0, schedule: Schedule::Constant, epochs: 1, ..options() };
+        let outcome = train(&Task::new(&trained.model, &stripes(300), &worse), &mut quiet).unwrap();
+        assert_eq!((outcome.ended, outcome.best_epoch), (Ended::Completed, 0));
         assert_eq!(outcome.model.tensors, trained.model.tensors);
         assert_eq!(outcome.start.validation_accuracy, trained.best().validation_accuracy);
+    }
+
+    #[test]
+    fn regrowth_moves_zeros_and_keeps_their_number() {
+        let keep: Vec<bool> = (0..192).map(|i| i % 8 == 0).collect();
+        let mut masks = Masks::default();
+        masks.insert("fc.weight", keep.clone());
+        let regrow = Some(super::super::Regrow { share: 0.5, until: 1.0 });
+        let options = TrainOptions { masks, regrow, validation: 0, ..options() };
+        let (model, data) = (tiny(), stripes(300));
+        let outcome = train(&Task::new(&model, &data, &options), &mut quiet).unwrap();
+        assert!(outcome.epochs.iter().all(|epoch| epoch.zeros == 168));
+        let values = outcome.model.tensors["fc.weight"].to_f32().into_owned();
+        assert!(values.iter().filter(|v| **v == 0.0).count() >= 168);
+        assert!(values.iter().zip(&keep).any(|(v, keep)| !keep && *v != 0.0), "something grew");
+        // A run that was stopped knows which zeros it had moved.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let task = Task { checkpoint: Some(&path), ..Task::new(&model, &data, &options) };
+        let mut stop = |r: &EpochReport| if r.finished && r.epoch == 2 { ControlFlow::Break(()) } else { quiet(r) };
+        train(&task, &mut stop).unwrap();
+        assert_eq!(train(&task, &mut quiet).unwrap().model.tensors, outcome.model.tensors);
     }
 
     #[test]
