@@ -12,6 +12,7 @@
 //! | [`eval`], [`export`] | metrics; writers, reports, proof of equality |
 //! | [`train`] | training and masked fine-tuning on gradients |
 //! | [`calibrate`] | what criteria beyond magnitudes say |
+//! | [`quantise`] | int8 weights and activations after pruning |
 //! | [`search`] | sensitivity, sweeps, plans for goals |
 //! | [`verify`] | the self-check |
 //! | [`jobs`] | latest-wins slots, cancellation, progress |
@@ -29,6 +30,7 @@ pub mod formats;
 pub mod jobs;
 pub mod model;
 pub mod prune;
+pub mod quantise;
 pub mod search;
 pub mod stats;
 pub mod structure;
