@@ -13,6 +13,7 @@
 //! | [`train`] | training and masked fine-tuning on gradients |
 //! | [`calibrate`] | what criteria beyond magnitudes say |
 //! | [`recover`] | getting back what pruning cost |
+//! | [`quantise`] | int8 weights and activations after pruning |
 //! | [`search`] | sensitivity, sweeps, plans for goals |
 //! | [`verify`] | the self-check |
 //! | [`jobs`] | latest-wins slots, cancellation, progress |
@@ -31,6 +32,7 @@ pub mod jobs;
 pub mod model;
 pub mod prune;
 pub mod recover;
+pub mod quantise;
 pub mod search;
 pub mod stats;
 pub mod structure;

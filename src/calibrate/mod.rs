@@ -28,7 +28,7 @@ pub(crate) use unfold::Unfolded;
 pub(crate) use watch::Watch;
 
 use crate::data::Dataset;
-use crate::model::Layer;
+use crate::model::{Layer, Model, ValueId};
 use crate::prune::{Calibration, Criterion, Plan, Scores, Subject};
 use std::ops::ControlFlow;
 
@@ -110,4 +110,27 @@ pub fn score_plan(
         scores.extend(score(subject, criterion, layers, data, plan.calibration, &mut part)?);
     }
     Ok(scores)
+}
+
+/// Runs calibration examples and hands the numbers of some values of the graph over, batch by batch.
+///
+/// `each` gets them in the order of `values`, the number of examples that are done and of all that are run, and breaks
+/// to cancel. Memory is bounded by one batch, which is smaller where values are large. Returns the number of examples.
+///
+/// # Errors
+/// [`CalibrateError::Cancelled`] if `each` broke, others if the graph cannot be run on the data.
+pub fn watch(
+    model: &Model,
+    data: &Dataset,
+    calibration: Calibration,
+    values: &[ValueId],
+    each: &mut dyn FnMut(&[&[f32]], usize, usize) -> ControlFlow<()>,
+) -> Result<usize, CalibrateError> {
+    let watch = watch::Watch::new(model, data, calibration);
+    let total = watch.examples();
+    watch.run(values, &mut |seen, done| {
+        let numbers: Vec<&[f32]> = seen.iter().map(|seen| seen.values).collect();
+        each(&numbers, done, total)
+    })?;
+    Ok(total)
 }

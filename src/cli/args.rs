@@ -1,3 +1,4 @@
+use super::quantise_args::QuantiseArgs;
 use super::search_args::{MergeArgs, SensitivityArgs, SolveArgs, SweepArgs};
 use crate::data::Split;
 use crate::model::Architecture;
@@ -50,6 +51,9 @@ pub enum Command {
     Eval(EvalArgs),
     /// Set weights to zero by a plan, export, and prove the file.
     Prune(Box<PruneArgs>),
+    /// Make weights int8, and activations if asked, after pruning; export, and prove the file.
+    #[command(alias = "quantize")]
+    Quantise(Box<QuantiseArgs>),
     /// Measure how much each layer, or each group of channels that go together, can lose.
     Sensitivity(SensitivityArgs),
     /// Measure accuracy and costs over amounts of pruning and ways to share them out.

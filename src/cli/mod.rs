@@ -18,6 +18,8 @@ mod plan_file;
 mod plan_flags;
 mod prune;
 mod prune_text;
+mod quantise;
+mod quantise_args;
 mod run;
 mod search_args;
 mod sensitivity;
@@ -57,6 +59,7 @@ pub fn run(command: &Command, global: &Global) -> ExitCode {
         Command::Run(args) => run::run(args, &console),
         Command::Eval(args) => eval::eval(args, &console),
         Command::Prune(args) => prune::prune(args, &console),
+        Command::Quantise(args) => quantise::quantise(args, &console),
         Command::Sensitivity(args) => sensitivity::sensitivity(args, &console),
         Command::Sweep(args) => sweep::sweep(args, &console),
         Command::Merge(args) => sweep::merge(args, &console),

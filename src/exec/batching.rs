@@ -127,6 +127,14 @@ impl Keeps<'_> {
             | "Resize"
             | "Upsample"
             | "Flatten" => self.only_first(),
+            // One scale for all, or one for each place on an axis that is not that of the examples.
+            "QuantizeLinear" | "DequantizeLinear" => {
+                let for_all = self.node.input(1).and_then(|id| self.graph.value(id).fact.extents());
+                self.only_first()
+                    && self.node.int("block_size", 0) == 0
+                    && (for_all.is_some_and(|extents| extents.iter().product::<usize>() == 1)
+                        || self.is_inner(self.node.int("axis", 1), 0))
+            }
             // The shape that inference found holds for any number of examples, so for that of a part.
             "Reshape" => self.depends(0) && !self.depends(1),
             "Expand" => !self.depends(1) && self.aligned_at(0),

@@ -28,7 +28,7 @@ pub struct Request<'a> {
 }
 
 /// Examples that the written file is run on.
-const PROOF_EXAMPLES: usize = 1024;
+pub(super) const PROOF_EXAMPLES: usize = 1024;
 
 /// Steps reported to the observer: resolve, write, prove, measure, rename.
 const STEPS: u64 = 5;
@@ -162,7 +162,7 @@ impl Pruned {
 }
 
 /// Whether writing `target` would replace a file that the model was opened from.
-fn is_source(model: &Model, target: &Path) -> bool {
+pub(super) fn is_source(model: &Model, target: &Path) -> bool {
     let Some(opened) = &model.origin.path else { return false };
     let shards = model.origin.package.shards.keys();
     let folder = if opened.is_dir() { Some(opened.as_path()) } else { opened.parent() };

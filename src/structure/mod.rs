@@ -79,4 +79,5 @@ pub(crate) use reorder::with_order;
 pub use reorder::{Orders, reorder};
 pub use structure::Structure;
 pub use surgery::{Border, CHANNELS_KEY, Inexact, ShrinkOptions, Shrunk, shrink};
+pub(crate) use surgery::{readable, sweep};
 pub use unit::{Group, Pinned, Role, Slice, Unit, UnitId, UnitKind};

@@ -14,6 +14,7 @@ use super::error::StructureError;
 use super::removal::{Gone, Removal};
 use super::structure::Structure;
 use crate::model::{Dim, Model, Shape, check_consistency, infer_facts};
+pub(crate) use depth::{readable, sweep};
 use edit::Edit;
 pub(super) use freeze::changed_by_shapes;
 use indexmap::IndexMap;
@@ -86,7 +87,7 @@ pub fn shrink(
     infer_facts(&mut shrunk)?;
     compare(&shrunk, &expected)?;
     if let Some(graph) = &model.graph {
-        depth::sweep(&mut shrunk, &depth::readable(graph));
+        sweep(&mut shrunk, &readable(graph));
     }
     depth::remove_blocks(&mut shrunk, &removal.blocks)?;
     check_consistency(&shrunk)?;
