@@ -214,9 +214,8 @@ impl<'a> Run<'a> {
             if !sums.loss.is_finite() {
                 return Err(TrainError::Diverged { epoch, loss: sums.loss });
             }
-            // The derivative of this product by the logits is the gradient of the loss.
             let seed = CandleTensor::from_slice(&gradient, logits.shape(), &Device::Cpu)?;
-            let gradients = self.program.backward(&(logits * seed)?.sum_all()?)?;
+            let gradients = self.program.backward_from(&[seed])?;
             self.parameters.step(&gradients, rate)?;
             loss += sums.loss;
             correct += sums.correct;
