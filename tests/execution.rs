@@ -183,6 +183,22 @@ fn gradients_agree_with_finite_differences_through_every_kernel() {
 }
 
 #[test]
+fn gradients_from_those_of_the_outputs_equal_gradients_of_a_loss() {
+    let model = Architecture::ResNet8.build(3).unwrap();
+    let expected = training_run(&model, 5);
+    let mut program = TrainProgram::new(&model).unwrap();
+    let logits = program.forward(&[candle(&tensor(&[5, 1, 28, 28], 6))], BatchNormMode::Batch).unwrap().remove(0);
+    let seed = candle(&tensor(logits.dims(), 8));
+    let gradients = program.backward_from(std::slice::from_ref(&seed)).unwrap();
+    for (parameter, expected) in program.parameters().iter().zip(&expected) {
+        assert_eq!(values(gradients.get(parameter).unwrap()), *expected, "{}", parameter.name);
+    }
+    assert!(matches!(program.backward_from(std::slice::from_ref(&seed)), Err(ExecError::NothingRecorded)));
+    program.forward(&[candle(&tensor(&[4, 1, 28, 28], 6))], BatchNormMode::Batch).unwrap();
+    assert!(matches!(program.backward_from(&[seed]), Err(ExecError::Candle(_))));
+}
+
+#[test]
 fn gradients_reach_an_input_that_is_a_variable() {
     let model = varied_network();
     let mut program = TrainProgram::new(&model).unwrap();

@@ -175,14 +175,37 @@ impl TrainProgram {
     /// [`ExecError::NothingRecorded`] without a forward run before it, [`ExecError::Node`] if an operator
     /// has no gradient.
     pub fn backward(&mut self, loss: &Tensor) -> Result<Gradients, ExecError> {
-        let Tape { mut calls, roots, wanted, batch_norm } = self.tape.take().ok_or(ExecError::NothingRecorded)?;
-        let compiled = Arc::clone(&self.program.0);
+        let tape = self.tape.take().ok_or(ExecError::NothingRecorded)?;
         let seeds = loss.backward()?;
+        let seeds = tape.roots.iter().map(|root| seeds.get(root).map(Tensor::detach)).collect();
+        self.backward_through(tape, seeds)
+    }
+
+    /// As [`TrainProgram::backward`], given the gradients of the loss with respect to the outputs instead of
+    /// the loss: f32, in the order and shapes of the outputs. Outputs beyond `seeds` have none.
+    ///
+    /// # Errors
+    /// As [`TrainProgram::backward`], and [`ExecError::Candle`] if a gradient has another shape than its output.
+    pub fn backward_from(&mut self, seeds: &[Tensor]) -> Result<Gradients, ExecError> {
+        let tape = self.tape.take().ok_or(ExecError::NothingRecorded)?;
+        for (root, seed) in tape.roots.iter().zip(seeds) {
+            if root.shape() != seed.shape() {
+                let (found, expected) = (seed.dims(), root.dims());
+                let reason = format!("a gradient of shape {found:?} does not fit an output of shape {expected:?}");
+                return Err(candle_core::Error::Msg(reason).into());
+            }
+        }
+        self.backward_through(tape, seeds.iter().map(|seed| Some(seed.detach())).collect())
+    }
+
+    fn backward_through(&self, tape: Tape, seeds: Vec<Option<Tensor>>) -> Result<Gradients, ExecError> {
+        let Tape { mut calls, roots: _, wanted, batch_norm } = tape;
+        let compiled = Arc::clone(&self.program.0);
         let mut flowing: Vec<Option<Tensor>> = vec![None; compiled.slots];
         let mut found = Gradients::default();
-        for (root, source) in roots.iter().zip(&compiled.output_sources) {
-            if let (Some(seed), Source::Slot(slot)) = (seeds.get(root), source) {
-                add_to(&mut flowing[*slot], seed.detach())?;
+        for (seed, source) in seeds.into_iter().zip(&compiled.output_sources) {
+            if let (Some(seed), Source::Slot(slot)) = (seed, source) {
+                add_to(&mut flowing[*slot], seed)?;
             }
         }
         for call in compiled.calls.iter().rev() {

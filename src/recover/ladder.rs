@@ -308,7 +308,9 @@ impl<'a, 'r> Climb<'a, 'r> {
             && let Some(structure) = &structure
         {
             let mut shrunk = shrink(&self.model, structure, &mask.removal, ShrinkOptions::default())?.model;
+            // The name of the source belongs to what is made of it, its bytes do not.
             shrunk.origin = self.model.origin.clone();
+            shrunk.origin.source = None;
             shrunk.metadata.clone_from(&self.model.metadata);
             self.model = shrunk;
         }

@@ -342,12 +342,7 @@ impl<'a> Run<'a> {
         if let (Some(seed), Some(output)) = (of_features, outputs.get(1)) {
             seeds.push(CandleTensor::from_vec(seed, output.shape(), &Device::Cpu)?);
         }
-        // The derivative of these products by the outputs is the gradient of the loss.
-        let mut total = (&outputs[0] * &seeds[0])?.sum_all()?;
-        for (output, seed) in outputs.iter().zip(&seeds).skip(1) {
-            total = (total + (output * seed)?.sum_all()?)?;
-        }
-        let gradients = self.network.program.backward(&total)?;
+        let gradients = self.network.program.backward_from(&seeds)?;
         if let Some(share) = regrown {
             self.parameters.regrow(&gradients, share)?;
         }

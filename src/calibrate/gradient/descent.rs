@@ -119,8 +119,7 @@ impl<'a> Descent<'a> {
         let outputs = self.program.forward(&inputs, BatchNormMode::Running)?;
         let scores = outputs.first().ok_or(ExecError::NothingRecorded)?;
         let seed = self.loss_gradient(scores, batch.rows, indices)?;
-        // The derivative of this product by the scores is the gradient of the loss.
-        Ok(self.program.backward(&(scores * seed)?.sum_all()?)?)
+        Ok(self.program.backward_from(&[seed])?)
     }
 
     /// The derivative of the mean loss by each score; nothing for rows that only fill up a fixed batch.
