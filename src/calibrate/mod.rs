@@ -126,7 +126,7 @@ pub fn watch(
     values: &[ValueId],
     each: &mut dyn FnMut(&[&[f32]], usize, usize) -> ControlFlow<()>,
 ) -> Result<usize, CalibrateError> {
-    let watch = watch::Watch::new(model, data, calibration);
+    let watch = Watch::new(model, data, calibration);
     let total = watch.examples();
     watch.run(values, &mut |seen, done| {
         let numbers: Vec<&[f32]> = seen.iter().map(|seen| seen.values).collect();

@@ -1,4 +1,5 @@
 use super::quantise_args::QuantiseArgs;
+use super::recover_args::RecoverArgs;
 use super::search_args::{MergeArgs, SensitivityArgs, SolveArgs, SweepArgs};
 use crate::data::Split;
 use crate::model::Architecture;
@@ -62,6 +63,8 @@ pub enum Command {
     Merge(MergeArgs),
     /// Find a plan for goals: a drop of accuracy, parameters, MACs, bytes or milliseconds.
     Solve(Box<SolveArgs>),
+    /// Get accuracy back after pruning: batch-norms, repair, fine-tuning, distillation, all at once or in steps.
+    Recover(Box<RecoverArgs>),
     /// Train one of the sample architectures.
     Train(TrainArgs),
     /// Measure latency, of two models interleaved.
@@ -138,7 +141,7 @@ pub struct EvalArgs {
 }
 
 /// Arguments of `prune`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(group = clap::ArgGroup::new("cut")
     .args(["plan", "sparsity", "threshold", "sigma", "keep"]))]
 pub struct PruneArgs {
@@ -198,7 +201,7 @@ pub struct PruneArgs {
 }
 
 /// Options of `prune` on removing channels for good.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Removing channels for good")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub struct StructureArgs {

@@ -20,6 +20,9 @@ mod prune;
 mod prune_text;
 mod quantise;
 mod quantise_args;
+mod recover;
+mod recover_args;
+mod recover_text;
 mod run;
 mod search_args;
 mod sensitivity;
@@ -64,6 +67,7 @@ pub fn run(command: &Command, global: &Global) -> ExitCode {
         Command::Sweep(args) => sweep::sweep(args, &console),
         Command::Merge(args) => sweep::merge(args, &console),
         Command::Solve(args) => solve::solve(args, &console),
+        Command::Recover(args) => recover::recover(args, &console),
         Command::Train(args) => train::train(args, &console),
         Command::Bench(args) => bench::bench(args, &console),
         Command::Verify => verify::verify(&console),
