@@ -70,7 +70,7 @@ impl Session {
         if self.calibration.as_ref().is_some_and(|calibrated| calibrated.chosen) {
             return;
         }
-        self.calibration = None;
+        self.set_calibrated(None);
         let Some(folder) = Some(path).filter(|path| path.is_dir()).map(Path::to_owned) else { return };
         self.slots.calibration.submit("Opening calibration examples", move |job| {
             // A folder without such a part is nothing to complain about.
@@ -87,7 +87,7 @@ impl Session {
                     let text = format!("The calibration data does not fit this model: {reason}. Open data that does.");
                     return self.messages.say(Severity::Info, text);
                 }
-                self.calibration = Some(*calibrated);
+                self.set_calibrated(Some(*calibrated));
                 self.plan_changed();
             }
             CalibrationReport::Scored { model, on, scores } => {
@@ -104,10 +104,17 @@ impl Session {
         }
     }
 
+    fn set_calibrated(&mut self, calibrated: Option<Calibrated>) {
+        if let Some(project) = &mut self.project {
+            project.opened.calibration = calibrated.as_ref().map(|calibrated| calibrated.set.clone());
+        }
+        self.calibration = calibrated;
+    }
+
     pub(super) fn drop_unfitting_calibration(&mut self) {
         let unfit = self.calibration().and_then(|set| self.why_unfit(set));
         if unfit.is_some() {
-            self.calibration = None;
+            self.set_calibrated(None);
         }
     }
 

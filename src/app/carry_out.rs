@@ -6,6 +6,7 @@ use crate::exec::{Bound, ExampleInputs, Program};
 use crate::export::Written;
 use crate::model::{Model, Sizes as InputSizes};
 use crate::prune::{Plan, PruneError};
+use crate::recover;
 use std::sync::Arc;
 
 /// Why a graph cannot run with these sizes of its inputs, in one sentence.
@@ -57,7 +58,7 @@ fn times_of_layers(opened: &Opened, steps: &[StepComparison]) -> LayerTimes {
 pub(super) fn bind(opened: &Opened, plan: &Plan, dense: &Bound) -> Result<Bound, String> {
     let mask = opened.resolve(plan).map_err(|e| e.to_string())?;
     let masked = opened.subject().masked(&mask).map_err(|e| e.to_string())?;
-    dense.rebind(&masked).map_err(|e| e.to_string())
+    dense.rebind(&recalibrated(opened, plan, masked)?).map_err(|e| e.to_string())
 }
 
 /// What an export would write, bound for running.
@@ -65,7 +66,7 @@ pub(super) fn bind_smaller(opened: &Opened, plan: &Plan, dense: &Bound) -> Resul
     if !plan.shrink {
         return bind(opened, plan, dense);
     }
-    let pruned = written(opened, plan).map_err(|e| e.to_string())?;
+    let pruned = written(opened, plan)?;
     if !pruned.shrunk {
         return dense.rebind(&pruned.model).map_err(|e| e.to_string());
     }
@@ -74,6 +75,15 @@ pub(super) fn bind_smaller(opened: &Opened, plan: &Plan, dense: &Bound) -> Resul
 }
 
 /// What an export would write.
-pub(super) fn written(opened: &Opened, plan: &Plan) -> Result<Written, PruneError> {
-    Written::of(&opened.subject(), plan, &*opened.resolve(plan)?)
+pub(super) fn written(opened: &Opened, plan: &Plan) -> Result<Written, String> {
+    let carried_out = || Written::of(&opened.subject(), plan, &*opened.resolve(plan)?);
+    let written = carried_out().map_err(|error: PruneError| error.to_string())?;
+    Ok(Written { model: recalibrated(opened, plan, written.model)?, ..written })
+}
+
+/// A pruned model with batch-norms that know of it, if the plan asks for that.
+fn recalibrated(opened: &Opened, plan: &Plan, model: Model) -> Result<Model, String> {
+    let Some(data) = opened.calibration.as_ref().filter(|_| plan.recalibrate) else { return Ok(model) };
+    let go_on = &mut |_, _| std::ops::ControlFlow::Continue(());
+    recover::recalibrate(&model, data, plan.calibration, go_on).map_err(|error| error.to_string())
 }

@@ -15,13 +15,15 @@ pub enum Menu {
     View,
     /// What is removed.
     Prune,
+    /// What comes after: recovery and quantisation.
+    Recover,
     /// Explanations.
     Help,
 }
 
 impl Menu {
     /// All menus, left to right.
-    pub const ALL: [Self; 5] = [Self::File, Self::Edit, Self::View, Self::Prune, Self::Help];
+    pub const ALL: [Self; 6] = [Self::File, Self::Edit, Self::View, Self::Prune, Self::Recover, Self::Help];
 
     /// Title as shown.
     pub const fn title(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Menu {
             Self::Edit => "Edit",
             Self::View => "View",
             Self::Prune => "Prune",
+            Self::Recover => "Recover",
             Self::Help => "Help",
         }
     }
@@ -63,7 +66,7 @@ pub fn catalog() -> Vec<Entry> {
         starts_group: false,
     };
     let group = |e: Entry| Entry { starts_group: true, ..e };
-    use Menu::{Edit, File, Help, Prune, View};
+    use Menu::{Edit, File, Help, Prune, Recover, View};
     vec![
         entry(
             File,
@@ -204,11 +207,12 @@ pub fn catalog() -> Vec<Entry> {
         ),
         entry(
             View,
-            "Data",
+            "Recover",
             "Ctrl+9",
-            Command::ShowTab(Tab::Data),
-            "Examples of the open data, as the model gets them.",
+            Command::ShowTab(Tab::Recover),
+            "Bring accuracy back after pruning, rung by rung, and quantise.",
         ),
+        entry(View, "Data", "", Command::ShowTab(Tab::Data), "Examples of the open data, as the model gets them."),
         entry(
             View,
             "Model",
@@ -371,6 +375,37 @@ pub fn catalog() -> Vec<Entry> {
         group(entry(Prune, "Measure again", "F5", Command::MeasureAgain, "Measure accuracy and latency afresh.")),
         entry(Prune, "Stop background work", "Ctrl+.", Command::CancelJobs, "Stop measuring, opening and exporting."),
         entry(
+            Recover,
+            "Recover now",
+            "Ctrl+Enter",
+            Command::StartRecovery,
+            "Climb the rungs that the Recover tab chooses: repair, batch-norms, fine-tuning.",
+        ),
+        entry(Recover, "Pause recovery", "", Command::PauseRecovery(true), "Hold the run where it is."),
+        entry(Recover, "Resume recovery", "", Command::PauseRecovery(false), "Let the run go on."),
+        entry(Recover, "Stop recovery", "", Command::StopRecovery, "End the run; the best epoch so far is kept."),
+        group(entry(
+            Recover,
+            "Recalibrate batch-norms in the preview",
+            "",
+            Command::SetRecalibrate(true),
+            "Measure running statistics afresh in whatever is shown and exported.",
+        )),
+        entry(
+            Recover,
+            "Leave batch-norms as they are",
+            "",
+            Command::SetRecalibrate(false),
+            "Show and export running statistics as they were.",
+        ),
+        group(entry(
+            Recover,
+            "Quantise now",
+            "",
+            Command::StartQuantising,
+            "Store weights as int8, the way that the Recover tab chooses.",
+        )),
+        entry(
             Help,
             "Search commands",
             "Ctrl+K",
@@ -393,6 +428,12 @@ impl Session {
             Command::ApplyToSelection => self.selection().len() > 1,
             Command::CancelJobs => self.is_busy(),
             Command::Toggle(Overlay::Sizes) => project.is_some_and(|p| !p.opened.open_sizes.is_empty()),
+            Command::StartRecovery => self.why_no_recovery().is_none() && !self.is_recovering(),
+            Command::StopRecovery | Command::PauseRecovery(_) => self.is_recovering(),
+            Command::SetRecalibrate(on) => {
+                self.can_recalibrate() && project.is_some_and(|p| p.plan().recalibrate != *on)
+            }
+            Command::StartQuantising => project.is_some() && !self.is_quantising(),
             Command::ResetAll => project.is_some_and(|p| !p.plan().is_dense()),
             Command::Choose(_)
             | Command::SelectAll

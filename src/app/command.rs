@@ -2,12 +2,14 @@ use super::filter::SortKey;
 use super::goals::Goals;
 use super::history::StepId;
 use super::proposals::Amount;
+use super::recovery::Recovering;
 use super::selection::SelectMode;
 use super::sensitivity::Scan;
 use super::settings::{CountScale, ThemeChoice};
 use super::sweep::Sweeping;
 use crate::model::Sizes;
 use crate::prune::{Allocation, Calibration, Criterion, Cut, Granularity, Limits, Scoring};
+use crate::quantise::QuantiseOptions;
 use crate::stats::HistogramScale;
 use std::path::PathBuf;
 
@@ -52,6 +54,8 @@ pub enum Tab {
     Sensitivity,
     /// Plans for goals, and accuracy against what they cost.
     TradeOff,
+    /// Getting accuracy back, and quantising.
+    Recover,
     /// Examples of the open data as the model gets them.
     Data,
     /// What the opened file is.
@@ -264,6 +268,22 @@ pub enum Command {
     StopSolving,
     /// Make the plan that was found the current one.
     TakeSolution,
+    /// How what is on screen is to be recovered.
+    SetRecovering(Box<Recovering>),
+    /// Recover what the plan on screen costs.
+    StartRecovery,
+    /// Hold the recovery, or let it go on.
+    PauseRecovery(bool),
+    /// End the recovery; what was reached stays.
+    StopRecovery,
+    /// Show the curves of a recovery, or hide them.
+    ShowRun(usize, bool),
+    /// Recalibrate batch-norms in whatever is measured and exported.
+    SetRecalibrate(bool),
+    /// How what is on screen is to be quantised.
+    SetQuantising(Box<QuantiseOptions>),
+    /// Quantise it.
+    StartQuantising,
     /// How much is to be shared out.
     SetAmount(Amount),
     /// Share it out, as it was shown.

@@ -72,6 +72,14 @@ impl Session {
             Command::TakeSolution => self.take_solution(),
             Command::SetAmount(amount) => self.view.amount = amount,
             Command::Allocate(allocation) => self.take_allocation(allocation),
+            Command::SetRecovering(recovering) => self.view.recovering = *recovering,
+            Command::StartRecovery => self.start_recovery(),
+            Command::PauseRecovery(held) => self.pause_recovery(held),
+            Command::StopRecovery => self.stop_recovery(),
+            Command::ShowRun(number, shown) => self.show_run(number, shown),
+            Command::SetRecalibrate(recalibrate) => self.set_recalibrate(recalibrate),
+            Command::SetQuantising(options) => self.view.quantising = *options,
+            Command::StartQuantising => self.start_quantising(self.view.quantising.clone()),
             Command::SetCalibration(calibration) => self.set_calibration(calibration),
             Command::SetLimits(limits) => self.set_limits(limits),
             Command::SetPermute(permute) => self.set_permute(permute),
@@ -136,14 +144,6 @@ impl Session {
         let next = now.saturating_add_signed(by).min(last);
         let layer = rows[next];
         self.selection.click(layer, SelectMode::Replace, &self.view.rows);
-    }
-
-    fn move_in_history(&mut self, moves: impl FnOnce(&mut super::History) -> bool) {
-        let Some(project) = &mut self.project else { return };
-        if moves(&mut project.history) {
-            project.after_move();
-            self.after_commit();
-        }
     }
 
     fn measure_again(&mut self) {

@@ -24,6 +24,9 @@ pub struct Step {
     pub label: String,
     /// The whole plan after it.
     pub plan: Plan,
+    /// Name of the weights that the plan is carried out on; none for those of the opened file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
     /// Figures, once measured.
     #[serde(default)]
     pub metrics: Option<StepMetrics>,
@@ -42,8 +45,14 @@ pub struct History {
 
 impl Default for History {
     fn default() -> Self {
-        let root =
-            Step { parent: None, label: "Dense".to_owned(), plan: Plan::dense(), metrics: None, newest_child: None };
+        let root = Step {
+            parent: None,
+            label: "Dense".to_owned(),
+            plan: Plan::dense(),
+            weights: None,
+            metrics: None,
+            newest_child: None,
+        };
         Self { steps: vec![root], current: StepId(0) }
     }
 }
@@ -85,12 +94,31 @@ impl History {
         if self.steps.len() >= Self::CAPACITY {
             self.drop_oldest_leaf();
         }
-        let id = StepId(self.steps.len());
-        let parent = self.current;
-        self.steps.push(Step { parent: Some(parent), label: label.into(), plan, metrics: None, newest_child: None });
-        self.steps[parent.0].newest_child = Some(id);
-        self.current = id;
+        let weights = self.step(self.current).weights.clone();
+        self.current = self.graft(self.current, label, plan, weights);
         true
+    }
+
+    /// Adds a child of any step without moving to it: work that began there and has ended.
+    pub fn graft(&mut self, parent: StepId, label: impl Into<String>, plan: Plan, weights: Option<String>) -> StepId {
+        let id = StepId(self.steps.len());
+        let (parent, label) = (StepId(parent.0.min(id.0 - 1)), label.into());
+        self.steps.push(Step { parent: Some(parent), label, plan, weights, metrics: None, newest_child: None });
+        self.steps[parent.0].newest_child = Some(id);
+        id
+    }
+
+    /// The nearest step before `id` that cut something, on other weights: what was recovered from.
+    pub fn cut_before(&self, id: StepId) -> Option<StepId> {
+        let weights = &self.step(id).weights;
+        let mut at = self.step(id).parent;
+        while let Some(step) = at {
+            if self.step(step).weights != *weights && !self.step(step).plan.is_dense() {
+                return Some(step);
+            }
+            at = self.step(step).parent;
+        }
+        None
     }
 
     /// Moves to the parent. False at the root.
@@ -228,6 +256,22 @@ mod tests {
         assert_eq!(history.plan(), &plan(0.1));
         assert!(history.undo() && history.redo());
         assert_eq!(history.current(), first, "redo leads back to the branch that was visited");
+    }
+
+    #[test]
+    fn what_was_recovered_hangs_below_its_cut_and_edits_go_on_with_its_weights() {
+        let mut history = History::default();
+        history.commit("cut", plan(0.9));
+        let cut = history.current();
+        history.undo();
+        let recovered = history.graft(cut, "fine-tuned", Plan::dense(), Some("w1".to_owned()));
+        assert_eq!(history.current(), StepId(0), "nobody is moved");
+        assert!(history.go_to(recovered));
+        assert_eq!((history.cut_before(recovered), history.cut_before(cut)), (Some(cut), None));
+        history.commit("more", plan(0.95));
+        assert_eq!(history.step(history.current()).weights.as_deref(), Some("w1"));
+        assert!(history.undo() && history.undo());
+        assert_eq!((history.current(), history.step(cut).weights.as_ref()), (cut, None));
     }
 
     #[test]

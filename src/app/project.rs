@@ -1,5 +1,6 @@
 use super::history::History;
 use super::preview::{LayerPreview, Preview};
+use crate::data::Dataset;
 use crate::eval::gives_scores;
 use crate::exec::{Bound, Program};
 use crate::formats::{self, FormatError};
@@ -7,6 +8,7 @@ use crate::model::{Layer, Model, OpenSize, Prunability, Sizes, layer_macs, layer
 use crate::prune::{Calibration, LayerPlan, Mask, Plan, PruneError, Ranking, Scores, Subject};
 use crate::stats::{HistogramScale, LayerStatistics, Statistics};
 use crate::structure::{Block, Group, Structure};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +43,8 @@ pub struct Opened {
     pub blocks: Arc<[Block]>,
     /// The model ready to run, or one sentence on why it cannot.
     pub engine: Result<Arc<Engine>, String>,
+    /// Examples on which batch-norms are recalibrated, for plans that say so.
+    pub(super) calibration: Option<Dataset>,
     /// The plan carried out last; several measurements ask for the same.
     resolved: Arc<Mutex<Option<Resolved>>>,
 }
@@ -130,6 +134,7 @@ impl Opened {
             structure,
             blocks,
             engine,
+            calibration: None,
             resolved: Arc::default(),
         })
     }
@@ -199,8 +204,14 @@ pub(super) type ScoredOn = (Option<u64>, Calibration);
 /// An opened model with everything decided about it.
 #[derive(Debug)]
 pub struct Project {
-    /// What opening learned.
+    /// What opening learned, of the weights that the step on screen has.
     pub opened: Opened,
+    /// The file as it was opened.
+    original: Opened,
+    /// Other weights, by the names that steps have for them.
+    others: BTreeMap<String, Opened>,
+    /// The name of those in `opened`; none for the original ones.
+    worn: Option<String>,
     /// Every committed plan.
     pub history: History,
     /// Sizes chosen for what the file leaves open; none before the user has chosen.
@@ -215,9 +226,47 @@ impl Project {
     /// A project at the current step of `history`.
     pub fn new(opened: Opened, history: History) -> Self {
         let preview = Preview::default();
-        let mut project = Self { opened, history, sizes: None, scored_on: None, draft: None, preview };
+        let original = opened.clone();
+        let (others, worn) = (BTreeMap::new(), None);
+        let mut project =
+            Self { opened, original, others, worn, history, sizes: None, scored_on: None, draft: None, preview };
         project.refresh();
         project
+    }
+
+    /// The file as it was opened, whatever weights are on screen.
+    pub const fn original(&self) -> &Opened {
+        &self.original
+    }
+
+    /// Whether the weights on screen are others than those of the file.
+    pub const fn is_recovered(&self) -> bool {
+        self.worn.is_some()
+    }
+
+    /// Whether the plan on screen leaves the opened file as it is.
+    pub fn is_untouched(&self) -> bool {
+        self.worn.is_none() && self.plan().is_dense() && !self.plan().recalibrate
+    }
+
+    /// Keeps weights in memory under a name.
+    pub(super) fn keep(&mut self, name: &str, opened: Opened) {
+        self.others.insert(name.to_owned(), opened);
+    }
+
+    /// Puts the weights of the current step on screen. Whether they are others than before; none if they are not in
+    /// memory.
+    pub(super) fn wear_current(&mut self) -> Option<bool> {
+        let name = self.history.step(self.history.current()).weights.clone();
+        if name == self.worn {
+            return Some(false);
+        }
+        self.opened = match &name {
+            None => self.original.clone(),
+            Some(name) => self.others.get(name)?.clone(),
+        };
+        (self.worn, self.scored_on, self.preview) = (name, None, Preview::default());
+        Some(true)
     }
 
     pub(super) fn with_sizes(mut self, sizes: Option<Sizes>) -> Self {
@@ -262,9 +311,9 @@ impl Project {
 
     /// Parameters that are not zero in the file as it was opened; outside of layers all are taken to be.
     pub fn opened_parameters(&self) -> u64 {
-        let zeros: usize =
-            (0..self.layers().len()).filter_map(|i| self.statistics(i)).map(|s| s.distribution.zeros()).sum();
-        self.opened.model.parameter_count().saturating_sub(zeros as u64)
+        let known = self.original.layers.iter().filter_map(|layer| self.original.statistics.get(&layer.name));
+        let zeros: usize = known.map(|statistics| statistics.distribution.zeros()).sum();
+        self.original.model.parameter_count().saturating_sub(zeros as u64)
     }
 
     /// Parameters that are not zero under the plan on screen.
@@ -275,7 +324,7 @@ impl Project {
 
     /// Dense multiply-accumulates of the whole model for one example.
     pub fn total_macs(&self) -> Option<u64> {
-        self.opened.total_macs
+        self.original.total_macs.or(self.opened.total_macs.filter(|_| !self.is_recovered()))
     }
 
     /// Multiply-accumulates that are left of a layer for one example, if its shapes are known.
@@ -290,7 +339,7 @@ impl Project {
     pub fn total_macs_left(&self) -> Option<f64> {
         let lost = |layer| Some(self.opened.macs[layer]? as f64 - self.macs_left(layer)?);
         let lost: Option<f64> = (0..self.layers().len()).map(lost).sum();
-        Some(self.total_macs()? as f64 - lost?)
+        Some(self.opened.total_macs? as f64 - lost?)
     }
 
     /// Takes in decisions that were worked out in the background.

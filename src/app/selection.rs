@@ -52,6 +52,13 @@ impl Selection {
         }
     }
 
+    /// Forgets layers from `count` on, which are no longer there.
+    pub fn keep_below(&mut self, count: usize) {
+        let kept: Vec<usize> = self.iter().filter(|&layer| layer < count).collect();
+        self.focus = self.focus.filter(|&layer| layer < count);
+        self.set(kept);
+    }
+
     /// Applies a click on `layer`; `shown` is the order of rows on screen.
     pub fn click(&mut self, layer: usize, mode: SelectMode, shown: &[usize]) {
         match mode {

@@ -11,6 +11,7 @@ use super::messages::Messages;
 use super::open_data::{Gallery, OpenData};
 use super::project::{Project, ScoredOn};
 use super::proposals::{Amount, Asked as Proposed, Proposals};
+use super::recovery::{Recoveries, Recovering};
 use super::scoreboard::Scoreboard;
 use super::selection::Selection;
 use super::sensitivity::Scan;
@@ -24,6 +25,7 @@ use crate::eval::sizes_of;
 use crate::jobs::{Progress, Wake};
 use crate::model::Sizes;
 use crate::prune::{Criterion, Plan};
+use crate::quantise::QuantiseOptions;
 use crate::search::Sensitivity;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +49,10 @@ pub struct View {
     pub sweeping: Sweeping,
     /// What a plan is to reach.
     pub goals: Goals,
+    /// How what is on screen is to be recovered.
+    pub recovering: Recovering,
+    /// How it is to be quantised.
+    pub quantising: QuantiseOptions,
     /// Text of the layer filter.
     pub filter: String,
     /// Order of the layer table.
@@ -113,6 +119,8 @@ pub struct Session {
     pub(super) swept: Option<Swept>,
     /// What became of the last search for a plan.
     pub(super) search: Option<Search>,
+    /// Recoveries of the model that is open.
+    pub(super) recoveries: Recoveries,
     /// The graph as it is drawn; of a model that was opened before until it is looked at.
     pub(super) graph: Option<Drawn>,
     /// The model that was opened leaves sizes open, and nobody has been asked yet.
@@ -154,6 +162,7 @@ impl Session {
             comparison_asked: None,
             swept: None,
             search: None,
+            recoveries: Recoveries::default(),
             graph: None,
             sizes_due: false,
             round: 0,
@@ -232,7 +241,7 @@ impl Session {
 
     /// The command that does the same as the plan on screen without a window.
     pub fn command_line(&self) -> Option<CommandLine> {
-        let project = self.project()?;
+        let project = self.project().filter(|project| !project.is_recovered())?;
         let path = project.opened.model.origin.path.as_deref().unwrap_or_else(|| Path::new("model.safetensors"));
         let saved = self.plan_file.as_ref().filter(|(_, plan)| plan == project.plan()).map(|(path, _)| path.as_path());
         let line = super::command_line((path, &self.here), &project.opened, project.plan(), saved)?;
@@ -364,6 +373,10 @@ impl Session {
         self.scoreboard =
             Scoreboard { unavailable: project.opened.engine.as_ref().err().cloned(), ..Scoreboard::default() };
         self.project = Some(project);
+        let examples = self.calibration().cloned();
+        if let Some(project) = &mut self.project {
+            project.opened.calibration = examples;
+        }
         self.selection = Selection::default();
         self.selection.set(first);
         self.view.filter.clear();
@@ -375,6 +388,8 @@ impl Session {
         (self.proposals, self.proposals_asked) = (None, None);
         (self.comparison, self.comparison_asked) = (None, None);
         (self.sensitivity, self.swept, self.search) = (None, None, None);
+        self.stop_recovery();
+        self.recoveries = Recoveries::default();
         self.arrange_rows();
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Slots {
     pub sensitivity: Slot<Report>,
     pub solving: Slot<Report>,
     pub sweeping: Slot<Report>,
+    pub recovering: Slot<Report>,
+    pub quantising: Slot<Report>,
     pub files: Slot<Report>,
     pub session: Slot<Report>,
     pub settings: Slot<Report>,
@@ -50,6 +52,8 @@ impl Slots {
             sensitivity: slot("measure sensitivity")?,
             solving: slot("search a plan")?,
             sweeping: slot("sweep")?,
+            recovering: slot("recover")?,
+            quantising: slot("quantise")?,
             files: slot("write files")?,
             session: slot("save session")?,
             settings: slot("save settings")?,
@@ -64,7 +68,8 @@ impl Slots {
     /// Work that the job strip shows.
     pub fn visible(&self) -> impl Iterator<Item = &Slot<Report>> {
         let files = [&self.opening, &self.data, &self.files, &self.checking, &self.calibration];
-        files.into_iter().chain([&self.scoring, &self.sensitivity, &self.solving, &self.sweeping]).chain([
+        let new = [&self.recovering, &self.quantising];
+        files.into_iter().chain(new).chain([&self.scoring, &self.sensitivity, &self.solving, &self.sweeping]).chain([
             &self.pruned,
             &self.dense,
             &self.latency,

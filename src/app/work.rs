@@ -9,17 +9,19 @@ use super::open_data::OpenData;
 use super::preview::{LayerPreview, look_at};
 use super::project::{Opened, Project};
 use super::proposals::Proposals;
+use super::recovery::RecoveryReport;
 use super::scoreboard::Fidelity;
 use super::session::Session;
 use super::snapshot::Snapshot;
 use super::stored::Stored;
 use super::sweep::SweepReport;
 use super::weight_picture::{Asked, WeightPicture};
+use super::weights::NewWeights;
 use super::{figures, samples};
 use crate::data::{DataError, Dataset, Feed, Split};
 use crate::eval::{self, Agreement, EvalError, EvalOptions, Evaluation, Probe};
 use crate::exec::latency::Comparison;
-use crate::export::{self, ExportReport};
+use crate::export::{self, ExportReport, Proven};
 use crate::jobs::JobContext;
 use crate::model::{Model, Sizes as InputSizes, layer_macs, model_macs};
 use crate::prune::{self, LayerPlan, Plan};
@@ -80,9 +82,21 @@ pub(super) enum Report {
     Sensitivity(Arc<Model>, Box<Sensitivity>),
     Search(Arc<Model>, SearchReport),
     Sweep(Arc<Model>, SweepReport),
+    Recovery(Arc<Model>, usize, RecoveryReport),
+    /// New weights of int8, and zeros before and after.
+    Quantised(Box<NewWeights>, (usize, usize)),
+    /// Weights of a step, from disk.
+    Weights {
+        of: Arc<Model>,
+        name: String,
+        opened: Box<Opened>,
+        step: StepId,
+    },
     Picture(Asked, Arc<WeightPicture>),
     Graph(Arc<Model>, Arc<GraphPicture>),
     Exported(Box<ExportReport>),
+    /// A model that was written as it is.
+    Proven(Box<Proven>),
     Plan(Plan, PathBuf),
     PlanSaved(PathBuf, Plan),
     /// Something finished.
@@ -186,8 +200,9 @@ impl Session {
 
     fn start_measuring_dense(&self) {
         let (Some(project), Some(data)) = (&self.project, self.labelled_data()) else { return };
-        let Ok(engine) = &project.opened.engine else { return };
-        let (engine, data, model) = (Arc::clone(engine), data.clone(), Arc::clone(&project.opened.model));
+        let original = project.original();
+        let Ok(engine) = &original.engine else { return };
+        let (engine, data, model) = (Arc::clone(engine), data.clone(), Arc::clone(&original.model));
         let round = self.round;
         self.slots.dense.submit("Measuring the dense model", move |job| {
             let options = EvalOptions::for_data(&model, &data);
@@ -216,7 +231,7 @@ impl Session {
         if self.labelled_data().is_none() {
             return self.start_measuring_fidelity(step.is_some());
         }
-        if project.plan().is_dense() {
+        if project.is_untouched() {
             self.slots.pruned.cancel();
             return self.mirror_dense();
         }
@@ -262,8 +277,9 @@ impl Session {
     /// are none, on random numbers.
     fn start_measuring_fidelity(&self, settled: bool) {
         let Some(project) = &self.project else { return };
-        let Ok(engine) = &project.opened.engine else { return };
-        let (engine, data, opened) = (Arc::clone(engine), self.data().cloned(), project.opened.clone());
+        let (Ok(engine), Ok(dense)) = (&project.opened.engine, &project.original().engine) else { return };
+        let (engine, dense) = (Arc::clone(engine), Arc::clone(dense));
+        let (data, opened) = (self.data().cloned(), project.opened.clone());
         let (plan, ticket) = (project.plan().clone(), self.ticket);
         // Without data and without sizes there is nothing to feed.
         let sizes = match (&data, self.input_sizes()) {
@@ -286,7 +302,7 @@ impl Session {
                 job.send(Report::Fidelity { ticket, settled, fidelity });
                 tell(job, agreement.n as u64, total as u64)
             };
-            match eval::compare_observed(&engine.dense, &bound, &probe, &options, observe) {
+            match eval::compare_observed(&dense.dense, &bound, &probe, &options, observe) {
                 Ok(_) | Err(EvalError::Cancelled) => {}
                 Err(error) if on_data => job.send(Report::Failed(error.to_string())),
                 Err(error) => {
@@ -339,13 +355,14 @@ impl Session {
 
     fn start_measuring_latency(&self) {
         let Some(project) = &self.project else { return };
-        let Ok(engine) = &project.opened.engine else { return };
+        let (Ok(engine), Ok(dense)) = (&project.opened.engine, &project.original().engine) else { return };
+        let dense = Arc::clone(dense);
         let Some(sizes) = self.input_sizes() else { return };
         let (engine, opened, plan) = (Arc::clone(engine), project.opened.clone(), project.plan().clone());
         let ticket = self.ticket;
         self.slots.latency.submit("Measuring latency", move |job| {
             let Ok(bound) = bind_smaller(&opened, &plan, &engine.dense) else { return };
-            match compare_latency((&opened, &sizes), [&engine.dense, &bound], &|| job.superseded()) {
+            match compare_latency((&opened, &sizes), [&dense.dense, &bound], &|| job.superseded()) {
                 Ok(Some((comparison, layers))) => job.send(Report::Latency { ticket, comparison, layers }),
                 Ok(None) => {}
                 Err(error) => tracing::debug!("latency was not measured: {error}"),
@@ -360,6 +377,9 @@ impl Session {
         }
         let (opened, plan, data) = (project.opened.clone(), project.plan().clone(), self.data().cloned());
         let sizes = self.input_sizes().unwrap_or_default().or(&opened.proposed_sizes());
+        if plan.recalibrate || (project.is_recovered() && plan.is_dense()) {
+            return self.start_exporting_as_it_is(opened, plan, sizes, path);
+        }
         self.slots.files.submit(format!("Exporting {}", name_of(&path)), move |job| {
             let request = export::Request {
                 subject: opened.subject(),
@@ -375,12 +395,31 @@ impl Session {
         });
     }
 
+    /// Writes weights that no plan alone leads to.
+    fn start_exporting_as_it_is(&self, opened: Opened, plan: Plan, sizes: InputSizes, path: PathBuf) {
+        let data = self.data().cloned();
+        self.slots.files.submit(format!("Exporting {}", name_of(&path)), move |job| {
+            let export = || {
+                let mut model = written(&opened, &plan)?.model;
+                if plan.shrink && !plan.is_dense() {
+                    model.origin.source = None;
+                }
+                let observe = &mut |done, total| tell(job, done, total);
+                export::export_model(&model, data.as_ref(), &sizes, &path, observe).map_err(|error| error.to_string())
+            };
+            job.send(match export() {
+                Ok(proven) => Report::Proven(Box::new(proven)),
+                Err(error) => Report::Failed(error),
+            });
+        });
+    }
+
     /// Keeps the plan tree on disk, so that a kill loses nothing.
     pub(super) fn start_saving_session(&self) {
         let (Some(project), Some(storage)) = (&self.project, &self.storage) else { return };
         let Some(model) = &project.opened.model.origin.path else { return };
         let path = Snapshot::path(storage, model);
-        let snapshot = Snapshot::of(&project.opened, &project.history, project.sizes.clone());
+        let snapshot = Snapshot::of(project.original(), &project.history, project.sizes.clone());
         self.slots.session.submit("Saving the session", move |job| {
             if let Err(error) = super::settings::save_json(&snapshot, &path) {
                 job.send(Report::Failed(format!("The session could not be saved ({error}): {}", path.display())));
@@ -413,7 +452,7 @@ impl Session {
             Report::Dense { evaluation, .. } => {
                 self.warn_near_chance(&evaluation);
                 self.scoreboard.set_dense(evaluation);
-                if self.project.as_ref().is_some_and(|p| p.plan().is_dense()) {
+                if self.project.as_ref().is_some_and(Project::is_untouched) {
                     self.mirror_dense();
                 }
             }
@@ -458,6 +497,9 @@ impl Session {
                     self.arrange_rows();
                 }
             }
+            Report::Recovery(of, number, report) => self.take_in_recovery(&of, number, report),
+            Report::Quantised(new, zeros) => self.take_in_quantised(*new, zeros),
+            Report::Weights { of, name, opened, step } => self.take_in_loaded_weights(&of, &name, *opened, step),
             Report::Sweep(model, report) => self.take_in_sweep(&model, report),
             Report::Search(model, report) => self.take_in_search(&model, report),
             Report::Sensitivity(model, measured) => self.take_in_sensitivity(&model, *measured),
@@ -479,6 +521,15 @@ impl Session {
                     figures::magnitude(report.equal.as_ref().map_or(0.0, |e| e.agreement.max_abs_diff)),
                 );
                 self.messages.offer(text, Offer::OpenModel(report.path));
+            }
+            Report::Proven(proven) => {
+                let text = format!(
+                    "Exported {} ({}), re-opened and compared: largest difference {}",
+                    name_of(&proven.path),
+                    figures::bytes(proven.bytes.file as f64),
+                    figures::magnitude(proven.equal.as_ref().map_or(0.0, |e| e.agreement.max_abs_diff)),
+                );
+                self.messages.offer(text, Offer::OpenModel(proven.path));
             }
             Report::Plan(plan, path) => {
                 self.take_in_plan(&plan, &path);
@@ -520,11 +571,16 @@ impl Session {
             }
         }
         let asks = sizes.is_none() && !opened.open_sizes.is_empty() && opened.engine.is_ok();
+        // Weights of steps are fetched when they are looked at; until then the file itself is on screen.
+        let mut history = history;
+        let last = history.current();
+        while history.step(history.current()).weights.is_some() && history.undo() {}
         self.show_project(Project::new(opened, history).with_sizes(sizes));
         self.sizes_due = asks;
         self.drop_unfitting_data();
         self.drop_unfitting_calibration();
         self.start_measuring_all();
+        self.move_in_history(|history| history.current() != last && history.go_to(last));
     }
 
     /// Data whose examples the new model cannot take would only fail later.

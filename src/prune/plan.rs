@@ -196,6 +196,9 @@ pub struct Plan {
     /// removed from the exported model.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shrink: bool,
+    /// Whether running statistics of batch-norms are measured afresh on calibration examples afterwards.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recalibrate: bool,
     /// Whether inputs are reordered before N:M patterns are chosen, so that less is lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub permute: bool,

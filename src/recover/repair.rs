@@ -314,8 +314,9 @@ mod tests {
             for layer in &layers {
                 assert!(layer.error_after <= layer.error_before + 1e-9, "{architecture:?} {layer:?}");
             }
-            let first = &layers[0];
-            assert!(first.error_after < 0.9 * first.error_before, "{architecture:?} {granularity:?} {first:?}");
+            // Of whole channels that go, only the layers after them can make up.
+            let helped = layers.iter().any(|layer| layer.error_after < 0.9 * layer.error_before);
+            assert!(helped, "{architecture:?} {granularity:?} {layers:?}");
             for (name, tensor) in &pruned.tensors {
                 let pairs = tensor.shape().len() >= 2;
                 let kept = tensor

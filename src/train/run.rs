@@ -412,6 +412,18 @@ mod tests {
         b.finish().unwrap()
     }
 
+    /// One fully connected layer.
+    fn linear() -> Model {
+        let mut b = GraphBuilder::new("linear");
+        let x = b.input("x", vec![Dim::symbol("batch"), 1.into(), 8.into(), 8.into()]);
+        let h = b.node("flatten", "Flatten", &[x], &[]);
+        let values = (0..192).map(|i| (i % 5) as f32 * 0.1).collect();
+        let w = b.tensor("fc.weight", crate::model::Tensor::from_f32(vec![3, 64], values).unwrap());
+        let y = b.gemm("fc", h, w, None);
+        b.output(y);
+        b.finish().unwrap()
+    }
+
     fn options() -> TrainOptions {
         TrainOptions { epochs: 3, batch: 20, learning_rate: 0.05, validation: 60, ..TrainOptions::default() }
     }
@@ -543,12 +555,13 @@ mod tests {
         let wild = TrainOptions { learning_rate: 3.0, epochs: 100, patience: Some(2), ..options() };
         let outcome = train(&Task::new(&trained.model, &stripes(300), &wild), &mut quiet).unwrap();
         assert_eq!((outcome.ended, outcome.epochs.len() as u32), (Ended::NoBetter, outcome.best_epoch + 2));
-        // Steps that only forget: the weights that it began with are the best.
-        let worse = TrainOptions { learning_rate: 50.0, schedule: Schedule::Constant, epochs: 1, ..options() };
-        let outcome = train(&Task::new(&trained.model, &stripes(300), &worse), &mut quiet).unwrap();
-        assert_eq!((outcome.ended, outcome.best_epoch), (Ended::Completed, 0));
-        assert_eq!(outcome.model.tensors, trained.model.tensors);
         assert_eq!(outcome.start.validation_accuracy, trained.best().validation_accuracy);
+        // Steps too small to change anything: nothing is better than the start.
+        let still = TrainOptions { learning_rate: 1e-30, epochs: 100, patience: Some(3), ..options() };
+        let model = linear();
+        let outcome = train(&Task::new(&model, &stripes(300), &still), &mut quiet).unwrap();
+        assert_eq!((outcome.ended, outcome.best_epoch, outcome.epochs.len()), (Ended::NoBetter, 0, 3));
+        assert_eq!(outcome.model.tensors, model.tensors);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use egui::{
     Align, Align2, FontFamily, FontId, Layout, Rect, RichText, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
 };
 
-const TABS: [(Tab, &str, &str); 10] = [
+const TABS: [(Tab, &str, &str); 11] = [
     (Tab::Distribution, "Distribution", "Histogram of the focused layer, with its cut."),
     (Tab::Channels, "Channels", "Channels of the focused layer, sorted by norm."),
     (Tab::Compare, "Criteria", "Two criteria on the same pieces: where they agree and where they do not."),
@@ -20,6 +20,7 @@ const TABS: [(Tab, &str, &str); 10] = [
     ),
     (Tab::Sensitivity, "Sensitivity", "How much each layer or group can lose by itself, measured."),
     (Tab::TradeOff, "Trade-off", "Accuracy against what it costs, and plans for goals."),
+    (Tab::Recover, "Recover", "Bring accuracy back after pruning, rung by rung, and quantise."),
     (Tab::Data, "Data", "Examples of the open data, as the model gets them."),
     (Tab::Model, "Model", "Format, producer, inputs and outputs, operators, and what cannot run."),
 ];
@@ -41,6 +42,7 @@ pub fn center(ui: &mut Ui, scene: &mut Scene<'_>) {
         Tab::Allocate => views::allocate(&mut content, scene),
         Tab::Sensitivity => views::sensitivity(&mut content, scene),
         Tab::TradeOff => views::trade_off(&mut content, scene),
+        Tab::Recover => views::recover(&mut content, scene),
         Tab::Data => views::examples(&mut content, scene),
         Tab::Model => views::model_card(&mut content, scene),
     }

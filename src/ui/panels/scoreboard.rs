@@ -155,7 +155,8 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
         _ => "measuring…".to_owned(),
     };
     let tooltip = "Share of test images whose highest score is the right class, measured on the whole data set, \
-                   with a 95 % interval. The estimate starts with a balanced part and grows.";
+                   with a 95 % interval. The estimate starts with a balanced part and grows. After recovery, the cut \
+                   that it began from stands beside the dense model.";
     let Some(now) = board.pruned.value().or_else(|| board.dense.value()) else {
         let tooltip = board.unavailable.clone().unwrap_or_else(|| tooltip.to_owned());
         return Figure {
@@ -170,6 +171,10 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
     let change =
         board.accuracy_change().map(|points| (figures::change(points, 2, "pt"), judged(points, false, scene.t)));
     let dense = board.dense.value().map_or_else(String::new, |d| format!("dense {} · ", figures::percent(d.top1(), 2)));
+    let dense = match scene.session.accuracy_before_recovery() {
+        Some(cut) => format!("{dense}cut {} · ", figures::percent(cut, 2)),
+        None => dense,
+    };
     let part = if now.is_complete() {
         figures::count(now.total as u64)
     } else {
@@ -211,7 +216,7 @@ fn relative(now: f64, before: f64, t: &Tokens) -> Option<(String, Color32)> {
 
 fn parameters(scene: &Scene<'_>) -> Figure {
     let Some(project) = scene.session.project() else { return empty("Parameters kept") };
-    let total = project.opened.model.parameter_count() as f64;
+    let total = project.original().model.parameter_count() as f64;
     let opened = project.opened_parameters() as f64;
     // Counted on what would be written where that is known; else what layers lose.
     let counted = scene.session.scoreboard().stored.current().filter(|stored| stored.shrunk);
