@@ -18,6 +18,7 @@ mod idioms;
 mod kernels;
 mod onnx;
 mod patterns;
+mod quantising;
 mod recognized;
 mod roundtrip;
 mod sample_data;

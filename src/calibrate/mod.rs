@@ -112,10 +112,12 @@ pub fn score_plan(
     Ok(scores)
 }
 
+/// Hears the numbers of some values, how many examples are done and how many are run, and breaks to cancel.
+pub type Each<'a> = &'a mut dyn FnMut(&[&[f32]], usize, usize) -> ControlFlow<()>;
+
 /// Runs calibration examples and hands the numbers of some values of the graph over, batch by batch.
 ///
-/// `each` gets them in the order of `values`, the number of examples that are done and of all that are run, and breaks
-/// to cancel. Memory is bounded by one batch, which is smaller where values are large. Returns the number of examples.
+/// `each` gets them in the order of `values`. Memory is bounded by one batch, which is smaller where values are large. Returns the number of examples.
 ///
 /// # Errors
 /// [`CalibrateError::Cancelled`] if `each` broke, others if the graph cannot be run on the data.
@@ -124,7 +126,7 @@ pub fn watch(
     data: &Dataset,
     calibration: Calibration,
     values: &[ValueId],
-    each: &mut dyn FnMut(&[&[f32]], usize, usize) -> ControlFlow<()>,
+    each: Each<'_>,
 ) -> Result<usize, CalibrateError> {
     let watch = Watch::new(model, data, calibration);
     let total = watch.examples();

@@ -193,11 +193,11 @@ fn text(report: &Report) -> Vec<String> {
     lines.extend(layer_table(&report.layers));
     lines.push(String::new());
     let done = report.layers.iter().filter(|layer| layer.skipped.is_none()).count();
-    let mut what = format!("  quantised   {done} of {} layers, {}", report.layers.len(), mode_text(report));
-    if report.folded > 0 {
-        what += &format!("; {} batch normalisations folded in", report.folded);
-    }
-    lines.push(what);
+    let folded = match report.folded {
+        0 => String::new(),
+        count => format!("; {count} batch normalisations folded in"),
+    };
+    lines.push(format!("  quantised   {done} of {} layers, {}{folded}", report.layers.len(), mode_text(report)));
     let [before, after] = [report.zeros_before, report.zeros_after].map(|n| figures::count(n as u64));
     let more = figures::count((report.zeros_after - report.zeros_before.min(report.zeros_after)) as u64);
     lines.push(format!("  zeros       {before} \u{2192} {after}: none lost, {more} small weights rounded to zero"));

@@ -47,6 +47,9 @@ pub(super) fn operands(graph: &Graph, constant: &[bool], layer: &Layer) -> Resul
     Ok(found)
 }
 
+/// The codes of values, or why one has none.
+pub(super) type Ranges = BTreeMap<ValueId, Result<Affine, String>>;
+
 /// The codes of some values on calibration examples, or why one has none; and the number of examples.
 ///
 /// # Errors
@@ -58,7 +61,7 @@ pub(super) fn ranges(
     data: Option<&Dataset>,
     options: &QuantiseOptions,
     observe: Observe<'_>,
-) -> Result<(BTreeMap<ValueId, Result<Affine, String>>, usize), QuantiseError> {
+) -> Result<(Ranges, usize), QuantiseError> {
     let data = data.filter(|data| !data.is_empty()).ok_or(QuantiseError::NeedsExamples)?;
     let mut histograms = vec![Histogram::default(); values.len()];
     let examples = calibrate::watch(model, data, options.calibration, values, &mut |seen, done, total| {

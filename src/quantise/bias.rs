@@ -29,18 +29,12 @@ pub(super) fn codes(
     if !adds_to_products(node) || !alone || graph.outputs.contains(&id) || operand.index != 0 {
         return None;
     }
-    let per_channel = weight.codes.len() / weight.scales.len().max(1);
-    let stride = layer.shape.iter().skip(layer.output_axis + 1).product::<usize>().max(1);
-    let mut empty = vec![true; weight.scales.len()];
-    for (i, _) in weight.codes.iter().enumerate().filter(|(_, code)| **code != 0) {
-        empty[i / stride % weight.scales.len()] = false;
-    }
     let scales: Vec<f32> = weight.scales.iter().map(|scale| scale * input.scale).collect();
     let mut codes = Vec::with_capacity(scales.len());
-    for ((&value, &scale), empty) in bias.to_f32().iter().zip(&scales).zip(empty) {
+    for ((&value, &scale), empty) in bias.to_f32().iter().zip(&scales).zip(&weight.empty) {
         let code = (f64::from(value) / f64::from(scale)).round_ties_even();
         let fits = code.abs() <= LARGEST_CODE && scale >= f32::MIN_POSITIVE;
-        if !fits || (empty && value != 0.0) || per_channel == 0 {
+        if !fits || (*empty && value != 0.0) {
             return None;
         }
         codes.push(code as i32);

@@ -69,7 +69,7 @@ impl Histogram {
         while self.reach <= magnitude {
             let mut wider = vec![0; 2 * HALF];
             for (bin, &count) in self.counts.iter().enumerate() {
-                wider[(bin + HALF) / 2] += count;
+                wider[usize::midpoint(bin, HALF)] += count;
             }
             self.counts = wider;
             self.reach *= 2.0;

@@ -26,7 +26,7 @@ pub struct QuantisedLayer {
     pub shape: Vec<usize>,
     /// Why it was left as it is; `null` if it was quantised.
     pub skipped: Option<String>,
-    /// The smallest scale of an output channel; `null` if it was left as it is.
+    /// The smallest scale of an output channel that has weights left; `null` if the layer was left as it is.
     pub scale_min: Option<f32>,
     /// The largest.
     pub scale_max: Option<f32>,
@@ -67,8 +67,7 @@ impl QuantisedLayer {
     }
 
     pub(super) fn measure(&mut self, codes: &Codes) {
-        self.scale_min = codes.scales.iter().copied().reduce(f32::min);
-        self.scale_max = codes.scales.iter().copied().reduce(f32::max);
+        (self.scale_min, self.scale_max) = codes.scale_range().unzip();
         self.mse = Some(codes.mean_squared_error());
         self.sqnr_db = codes.signal_to_noise();
         self.zeros_after = codes.zeros();

@@ -17,8 +17,9 @@
 //!
 //! # Biases
 //! They stay floats, but in [`Mode::Static`] those of `Conv` and `Gemm` become int32 with the scale of input times weight:
-//! runtimes that make one integer product of such a layer ask for that. A bias that would lose more than rounding by
-//! it, such as that of a channel without weights, stays a float.
+//! runtimes that make one integer product of such a layer add the bias in these units. A bias that would lose more than rounding by
+//! it, such as that of a channel without weights, stays a float. ONNX Runtime 1.31 also takes floats and converts them
+//! itself; then what it computes would not be quite what was measured.
 
 mod activation;
 mod bias;
@@ -44,11 +45,11 @@ use crate::data::Dataset;
 use crate::export::{count_nonzeros, provenance};
 use crate::model::{Layer, Model, NodeId, TensorError, ValueId, infer_facts, layers_of};
 use crate::structure::{readable, sweep};
-use activation::Operand;
+use activation::{Operand, Ranges};
 use choose::Choice;
 use rayon::prelude::*;
 use rewrite::Rewrite;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use weight::Codes;
 
@@ -130,7 +131,7 @@ pub fn quantise(
             values.sort_unstable();
             activation::ranges(&folded_model, &values, calibration, options, observe)?
         }
-        _ => (BTreeMap::new(), 0),
+        _ => (Ranges::new(), 0),
     };
     for plan in &mut planned {
         let lost = plan.operands.iter().find_map(|o| ranges.get(&o.value)?.as_ref().err());

@@ -84,7 +84,7 @@ impl Rewrite {
     pub fn weight(&mut self, name: &str, codes: &Codes, axis: usize) -> Result<(), TensorError> {
         let (Some(id), Some(old)) = (self.graph.find(name), self.model.tensors.get(name)) else { return Ok(()) };
         let dtype = old.dtype();
-        let bytes: Vec<u8> = codes.codes.iter().map(|code| code.cast_unsigned()).collect();
+        let bytes: Vec<u8> = codes.values.iter().map(|code| code.cast_unsigned()).collect();
         let tensor = Tensor::new(DType::I8, old.shape().to_vec(), Bytes::from(bytes))?;
         let scales = Tensor::from_f32(vec![codes.scales.len()], codes.scales.clone())?;
         self.dequantised(id, tensor, scales, axis, dtype);

@@ -2,6 +2,7 @@ use super::types::{Carrier, Values, carrier, cast, integer_range, round};
 use super::{Build, Built, Inputs, NodeContext, Operator, Pass, Record, axis_of};
 use crate::model::DType;
 use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
 use std::sync::Arc;
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
@@ -66,6 +67,9 @@ fn unsaturated(x: &Tensor, dtype: DType) -> Result<Tensor> {
     Values::F32(values).tensor(x.dims())
 }
 
+/// Elements that a thread works on at least.
+const CHUNK: usize = 1 << 14;
+
 /// Half to even, as ONNX and IEEE 754 have it.
 fn rounded(value: f32) -> f32 {
     value.round_ties_even()
@@ -96,6 +100,25 @@ impl Quantization {
             quantizes,
             saturates: saturates(context),
         }))
+    }
+
+    /// The result for activations, which have one scale and go through in every run: the same numbers without a look-up
+    /// for each.
+    fn with_one_scale(&self, x: &Tensor, scales: &[f32], zeros: &[f64]) -> Result<Option<Tensor>> {
+        let (&[scale], &[zero]) = (scales, zeros) else { return Ok(None) };
+        let is_f32 = self.floats == DType::F32;
+        match (self.quantizes, Values::of(x)?) {
+            (true, Values::F32(values)) if is_f32 && carrier(self.integers) == Carrier::Integer => {
+                let (least, most) = integer_range(self.integers);
+                let whole = |v: &f32| ((f64::from(rounded(v / scale)) + zero) as i64).clamp(least, most);
+                Ok(Some(Values::I64(values.par_iter().with_min_len(CHUNK).map(whole).collect()).tensor(x.dims())?))
+            }
+            (false, Values::I64(values)) => {
+                let real = |&v: &i64| ((v as f64 - zero) as f32) * scale;
+                Ok(Some(Values::F32(values.par_iter().with_min_len(CHUNK).map(real).collect()).tensor(x.dims())?))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// For every element of `shape`, which scale applies.
@@ -141,6 +164,9 @@ impl Operator for Quantization {
             Some(zeros) => bail!("{} zero points do not fit {} scales", zeros.elem_count(), scales.len()),
             None => vec![0.0; scales.len()],
         };
+        if let Some(result) = self.with_one_scale(x, &scales, &zeros)? {
+            return Ok(vec![result]);
+        }
         let values = numbers(x)?;
         if !self.quantizes {
             let real = |(i, v): (usize, f64)| ((v - zeros[index(i)]) as f32) * scales[index(i)];

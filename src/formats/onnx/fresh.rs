@@ -8,7 +8,7 @@ use super::proto::{
 };
 use super::tensor::raw_data;
 use super::upgrade;
-use crate::model::{Attribute, Dim, Fact, Graph, Model, Node, Tensor, ValueId};
+use crate::model::{Attribute, DType, Dim, Fact, Graph, Model, Node, Tensor, ValueId};
 use bytes::Bytes;
 use prost::Message as _;
 use std::collections::BTreeSet;
@@ -102,12 +102,13 @@ fn opset_for(graph: &Graph) -> i64 {
     if graph.opset != upgrade::OPSET {
         return graph.opset;
     }
-    let newer = graph.nodes.iter().any(|node| is_newer(node) || node.subgraphs().any(|g| opset_for(g) > COMMON_OPSET));
+    let newer =
+        graph.nodes.iter().any(|node| is_newer(graph, node) || node.subgraphs().any(|g| opset_for(g) > COMMON_OPSET));
     if newer { graph.opset } else { COMMON_OPSET }
 }
 
 /// Whether a node means something else, or nothing, in the common operator set.
-fn is_newer(node: &Node) -> bool {
+fn is_newer(graph: &Graph, node: &Node) -> bool {
     match node.op.as_str() {
         _ if !node.domain.is_empty() => false,
         "ReduceSum" => false,
@@ -118,12 +119,26 @@ fn is_newer(node: &Node) -> bool {
         "Resize" => ["antialias", "axes", "keep_aspect_ratio_policy"].iter().any(|&a| node.attributes.contains_key(a)),
         "ScatterND" | "ScatterElements" => matches!(node.string("reduction"), Some("min" | "max")),
         "Cast" | "CastLike" => node.attributes.contains_key("saturate"),
+        "QuantizeLinear" | "DequantizeLinear" => quantises_anew(graph, node),
         op => NEWER.contains(&op),
     }
 }
 
+/// Whether a node quantises other types than f32 to 8 bits, or in blocks.
+fn quantises_anew(graph: &Graph, node: &Node) -> bool {
+    let of_old = |(index, id): (usize, &Option<ValueId>)| {
+        let dtype = id.and_then(|id| graph.value(id).fact.dtype);
+        match (node.op.as_str(), index) {
+            (_, 1) | ("QuantizeLinear", 0) => dtype == Some(DType::F32),
+            ("QuantizeLinear", _) => matches!(dtype, None | Some(DType::U8 | DType::I8)),
+            _ => matches!(dtype, None | Some(DType::U8 | DType::I8 | DType::I32)),
+        }
+    };
+    node.attributes.keys().any(|name| name != "axis") || !node.inputs.iter().enumerate().all(of_old)
+}
+
 /// Operators that came, or changed, after the common operator set.
-const NEWER: [&str; 25] = [
+const NEWER: [&str; 23] = [
     "AffineGrid",
     "Attention",
     "BitwiseAnd",
@@ -134,7 +149,6 @@ const NEWER: [&str; 25] = [
     "Col2Im",
     "DFT",
     "DeformConv",
-    "DequantizeLinear",
     "Gelu",
     "GridSample",
     "GroupNormalization",
@@ -142,7 +156,6 @@ const NEWER: [&str; 25] = [
     "IsInf",
     "IsNaN",
     "Mish",
-    "QuantizeLinear",
     "RMSNormalization",
     "RegexFullMatch",
     "RotaryEmbedding",
@@ -193,7 +206,7 @@ fn value_info(name: &str, fact: &Fact) -> ValueInfoProto {
         Dimension { denotation: None, value }
     };
     let shape = fact.shape.as_ref().map(|shape| TensorShapeProto { dim: shape.iter().map(dim).collect() });
-    let of_dtype = |dtype: crate::model::DType| TypeProto {
+    let of_dtype = |dtype: DType| TypeProto {
         denotation: None,
         value: Some(type_proto::Value::Tensor(type_proto::Tensor { elem_type: Some(dtype.to_onnx()), shape })),
     };
@@ -266,5 +279,17 @@ mod tests {
         assert_eq!(with("Relu", &[]), 17);
         assert_eq!(with("Gelu", &[]), 21);
         assert_eq!(with("Split", &[("num_outputs", Attribute::Int(1))]), 21);
+        let quantised = |scale: Tensor, attributes: &[(&str, Attribute)]| {
+            let mut b = GraphBuilder::new("g");
+            let x = b.input_of("x", DType::U8, vec![2.into(), 4.into()]);
+            let scale = b.tensor("scale", scale);
+            let y = b.node("y", "DequantizeLinear", &[x, scale], attributes);
+            b.output(y);
+            opset_for(b.finish().unwrap().graph.as_ref().unwrap())
+        };
+        let scale = |len| Tensor::from_f32(vec![len], vec![0.5; len]).unwrap();
+        assert_eq!(quantised(scale(4), &[("axis", Attribute::Int(1))]), 17);
+        assert_eq!(quantised(scale(4).cast(DType::F16).unwrap(), &[]), 21);
+        assert_eq!(quantised(scale(2), &[("block_size", Attribute::Int(2))]), 21);
     }
 }
