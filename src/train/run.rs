@@ -368,7 +368,7 @@ mod tests {
     use super::*;
     use crate::data::{Examples, Preprocess, Split};
     use crate::model::{Attribute, Dim, GraphBuilder, check_consistency};
-    use crate::train::{Augment, Masks, Optimizer, Schedule};
+    use crate::train::{Augment, Masks, Optimizer};
     use rand::Rng as _;
     use std::path::Path;
 

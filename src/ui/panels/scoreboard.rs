@@ -240,7 +240,7 @@ fn parameters(scene: &Scene<'_>) -> Figure {
 
 fn file(scene: &Scene<'_>) -> Figure {
     let Some(project) = scene.session.project() else { return empty("Size") };
-    let dense = project.opened.model.tensor_bytes() as f64;
+    let dense = project.original().model.tensor_bytes() as f64;
     let board = scene.session.scoreboard();
     let Some(sizes) = board.stored.value().map(|stored| &stored.sizes) else { return empty("Size") };
     let (label, best) =
