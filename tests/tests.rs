@@ -20,6 +20,7 @@ mod onnx;
 mod patterns;
 mod quantising;
 mod recognized;
+mod recovering;
 mod roundtrip;
 mod sample_data;
 mod sample_models;

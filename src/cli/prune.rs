@@ -16,6 +16,7 @@ use crate::formats;
 use crate::model::{Model, layers_of};
 use crate::prune::{self, Plan, Subject};
 use crate::structure::Structure;
+use anyhow::bail;
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -75,6 +76,10 @@ pub(super) fn prune(args: &PruneArgs, console: &Console) -> Outcome {
     let scores = calibration::score(&subject, &asked, examples.as_ref(), console)?;
     let subject = Subject { scores: &scores, ..subject };
     let plan = Plan { calibration: asked.calibration, ..plan_of(args, &subject)? };
+    if plan.recalibrate {
+        let file = args.plan.as_ref().map_or_else(String::new, |path| format!(": {}", path.display()));
+        bail!("the plan recalibrates batch-norms, which takes `secateur recover` with --bn and --data{file}");
+    }
     if let Some(remark) = without_effect(args, &plan) {
         console.note(&remark);
     }

@@ -100,7 +100,8 @@ pub(super) fn recover(args: &RecoverArgs, console: &Console) -> Outcome {
             prune.model.display()
         );
     }
-    let recipe = recipe(args, &learning, console);
+    let mut recipe = recipe(args, &learning, console);
+    recipe.batch_norm |= plan.recalibrate;
     if !recipe.batch_norm && recipe.repair.is_none() && recipe.train.is_none() {
         bail!("nothing is asked for: give --bn, --repair, --bias or --epochs");
     }

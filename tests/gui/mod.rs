@@ -6,6 +6,7 @@ mod flows;
 mod graph;
 mod groups;
 mod paint;
+mod recovering;
 mod searching;
 mod snapshots;
 mod tokens;
