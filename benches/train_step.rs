@@ -4,12 +4,27 @@
 
 mod nets;
 
-use candle_core::{DType, Device, Tensor as CandleTensor};
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor as CandleTensor, bail};
 use secateur::exec::{BatchNormMode, TrainProgram};
 use secateur::model::Model;
 use std::time::Instant;
 
 const BATCH: usize = 128;
+
+/// Plain stochastic gradient descent, in place.
+struct Descent;
+
+impl InplaceOp2 for Descent {
+    fn name(&self) -> &'static str {
+        "descent"
+    }
+
+    fn cpu_fwd(&self, weights: &mut CpuStorage, _: &Layout, gradient: &CpuStorage, at: &Layout) -> Result<()> {
+        let (CpuStorage::F32(weights), CpuStorage::F32(gradient)) = (weights, gradient) else { bail!("f32 expected") };
+        weights.iter_mut().zip(&gradient[at.start_offset()..]).for_each(|(w, g)| *w -= 0.01 * g);
+        Ok(())
+    }
+}
 
 fn step(program: &mut TrainProgram, x: &CandleTensor, labels: &CandleTensor) -> [f64; 3] {
     let start = Instant::now();
@@ -20,8 +35,7 @@ fn step(program: &mut TrainProgram, x: &CandleTensor, labels: &CandleTensor) -> 
     let backward = start.elapsed().as_secs_f64();
     for parameter in program.parameters() {
         let gradient = gradients.get(parameter).expect("every parameter counts");
-        let moved = (parameter.var.as_tensor() - (gradient * 0.01).expect("scales")).expect("shapes fit");
-        parameter.var.set(&moved).expect("shapes fit");
+        parameter.var.inplace_op2(gradient, &Descent).expect("shapes fit");
     }
     [forward, backward - forward, start.elapsed().as_secs_f64()]
 }

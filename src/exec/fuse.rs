@@ -1,4 +1,5 @@
-use super::ops::{ChannelAxis, Stage};
+use super::kernels::Activation;
+use super::ops::{ChannelAxis, Inputs, Stage};
 use super::program::{Call, Constant, Source};
 use crate::model::{Dim, Graph};
 
@@ -156,6 +157,55 @@ fn same_shape(graph: &Graph, a: usize, b: usize) -> bool {
         (Some(a), Some(b)) => a == b && !a.contains(&Dim::Unknown),
         _ => false,
     }
+}
+
+/// The calls of training in batch mode: where nothing but ReLU reads a batch normalisation, or its sum with another
+/// activation, they become one call, which stands where ReLU stood.
+pub(super) fn fuse_relu(graph: &Graph, calls: &[Call], outputs: &[Source]) -> Vec<Call> {
+    let readers = readers(graph.values.len(), calls, outputs);
+    // The one call that reads the only result of another.
+    let next = |call: &Call| match (&call.outputs[..], call.outputs.first()) {
+        ([Some(slot)], _) => match &readers[*slot][..] {
+            &[Some(next)] => Some((*slot, next)),
+            _ => None,
+        },
+        _ => None,
+    };
+    let is_relu = |call: &Call| {
+        let activation = call.operator.activation(&Inputs(&[]));
+        call.inputs.len() == 1 && activation.is_ok_and(|a| a == Activation::Relu)
+    };
+    let mut result: Vec<Option<Call>> = calls.iter().cloned().map(Some).collect();
+    for (index, call) in calls.iter().enumerate() {
+        let Some((slot, second)) = next(call) else { continue };
+        let (last, residual) = if is_relu(&calls[second]) {
+            (second, None)
+        } else {
+            let (add, Some((_, last))) = (&calls[second], next(&calls[second])) else { continue };
+            let [a, b] = add.inputs[..] else { continue };
+            let other = if a == Source::Slot(slot) { b } else { a };
+            let fits = matches!(other, Source::Slot(other) if same_shape(graph, slot, other));
+            if add.operator.stage() != Some(Stage::Residual) || !fits || !is_relu(&calls[last]) {
+                continue;
+            }
+            (last, Some((second, other)))
+        };
+        // Both operands of a sum may be normalisations, of which it can become part of one.
+        let taken = result[last].is_none() || residual.is_some_and(|(add, _)| result[add].is_none());
+        let Some(operator) = call.operator.with_relu(residual.is_some()).filter(|_| !taken) else { continue };
+        let fused = Call {
+            operator,
+            inputs: call.inputs.iter().copied().chain(residual.map(|(_, other)| other)).collect(),
+            outputs: calls[last].outputs.clone(),
+            ..call.clone()
+        };
+        result[index] = None;
+        if let Some((add, _)) = residual {
+            result[add] = None;
+        }
+        result[last] = Some(fused);
+    }
+    result.into_iter().flatten().collect()
 }
 
 fn mark_last_reads(steps: &mut [Step], calls: &[Call], outputs: &[Source], slots: usize) {

@@ -1,9 +1,10 @@
 use super::builder::Folding;
 use super::convert;
 use super::error::ExecError;
-use super::kernels::{custom, parallel};
+use super::fuse::fuse_relu;
+use super::kernels::channels_last::{Order, add_alike, as_planes};
 use super::ops::{BatchNormMode, Inputs, Pass, Record};
-use super::program::{Constant, Held as Value, Program, Source};
+use super::program::{Call, Constant, Held as Value, Program, Source};
 use crate::model::Model;
 use candle_core::{Tensor, TensorId, Var};
 use std::collections::HashMap;
@@ -73,6 +74,13 @@ pub struct TrainProgram {
     program: Program,
     held: Vec<Held>,
     parameters: Vec<Parameter>,
+    /// The calls as compiled, and with what follows batch-norms as part of them, which holds in batch mode only.
+    plain: Arc<Vec<Call>>,
+    fused: Arc<Vec<Call>>,
+    /// Whether activations have their channels side by side.
+    channels_last: bool,
+    /// Whether there is a batch normalisation.
+    normalises: bool,
     tape: Option<Tape>,
 }
 
@@ -98,7 +106,16 @@ impl TrainProgram {
                 _ => Held::Fixed(value),
             });
         }
-        Ok(Self { program, held, parameters, tape: None })
+        let plain = Arc::new(program.0.calls.clone());
+        let fused = Arc::new(match &model.graph {
+            Some(graph) => fuse_relu(graph, &plain, &program.0.output_sources),
+            None => Vec::clone(&plain),
+        });
+        // Going from one order to the other and back would cost more than either order gains.
+        let mut orders = plain.iter().filter_map(|call| call.operator.trained_order()).peekable();
+        let channels_last = orders.peek().is_some() && orders.all(|order| order == Order::ChannelsLast);
+        let normalises = plain.iter().any(|call| call.operator.with_relu(false).is_some());
+        Ok(Self { program, held, parameters, plain, fused, channels_last, normalises, tape: None })
     }
 
     /// The compiled graph.
@@ -135,9 +152,18 @@ impl TrainProgram {
             wanted[slot] = tensor.is_variable();
         }
         let mut calls = Vec::with_capacity(compiled.calls.len());
-        for call in &compiled.calls {
-            let operands: Vec<Option<Tensor>> = call.inputs.iter().map(|s| self.read(*s, &slots)).collect();
-            let mut pass = Pass { batch_norm, ..Pass::default() };
+        let training = self.calls(batch_norm);
+        // By the running statistics it is plain arithmetic of Candle, which is slow on permuted axes.
+        let channels_last = self.channels_last && (batch_norm == BatchNormMode::Batch || !self.normalises);
+        for call in training.iter() {
+            let mut operands: Vec<Option<Tensor>> = call.inputs.iter().map(|s| self.read(*s, &slots)).collect();
+            if channels_last && !call.operator.trains_in_any_order() {
+                let lies_last = |t: &&mut Tensor| Order::of(t.layout()) == Some(Order::ChannelsLast);
+                for operand in operands.iter_mut().flatten().filter(lies_last) {
+                    *operand = as_planes(operand).map_err(|e| call.failed(e))?;
+                }
+            }
+            let mut pass = Pass { batch_norm, channels_last, ..Pass::default() };
             let outputs = call.operator.forward(&Inputs(&operands), &mut pass).map_err(|e| call.failed(e))?;
             if outputs.len() < call.outputs.len() {
                 return Err(ExecError::MissingTensor(call.label.clone()));
@@ -159,7 +185,7 @@ impl TrainProgram {
         let mut roots = Vec::with_capacity(compiled.outputs.len());
         for (source, port) in compiled.output_sources.iter().zip(&compiled.outputs) {
             let value = self.read(*source, &slots).ok_or_else(|| ExecError::MissingTensor(port.name.clone()))?;
-            roots.push(Var::from_tensor(&value)?);
+            roots.push(Var::from_tensor(&as_planes(&value)?)?);
         }
         let outputs = roots.iter().map(|root| root.as_tensor().clone()).collect();
         self.tape = Some(Tape { calls, roots, wanted, batch_norm });
@@ -208,7 +234,7 @@ impl TrainProgram {
                 add_to(&mut flowing[*slot], seed)?;
             }
         }
-        for call in compiled.calls.iter().rev() {
+        for call in self.calls(batch_norm).iter().rev() {
             let Some(Recorded { operands, outputs, saved }) = calls.pop() else { break };
             let grads: Vec<Option<Tensor>> =
                 call.outputs.iter().map(|slot| slot.and_then(|slot| flowing[slot].take())).collect();
@@ -220,7 +246,12 @@ impl TrainProgram {
             if !asked.contains(&true) {
                 continue;
             }
+            let present = match call.inputs.first() {
+                Some(Source::Slot(slot)) if asked[0] && call.operator.adds_to_present() => flowing[*slot].take(),
+                _ => None,
+            };
             let record = Record {
+                present: present.as_ref(),
                 inputs: Inputs(&operands),
                 output,
                 outputs: &outputs,
@@ -231,6 +262,12 @@ impl TrainProgram {
             if !call.operator.is_differentiable() {
                 return Err(call.failed(candle_core::Error::Msg("it has no gradient".to_owned())));
             }
+            let grads = if call.operator.trains_in_any_order() {
+                grads
+            } else {
+                let planes = |grad: Option<Tensor>| grad.as_ref().map(as_planes).transpose();
+                grads.into_iter().map(planes).collect::<candle_core::Result<_>>()?
+            };
             let gradients = call.operator.backward_all(&record, &grads).map_err(|e| call.failed(e))?;
             for ((source, gradient), _) in call.inputs.iter().zip(gradients).zip(&asked).filter(|(_, asked)| **asked) {
                 let Some(gradient) = gradient else { continue };
@@ -248,8 +285,20 @@ impl TrainProgram {
                 }
             }
         }
-        found.inputs = compiled.input_slots.iter().map(|&slot| flowing[slot].take().filter(|_| wanted[slot])).collect();
+        found.inputs = compiled
+            .input_slots
+            .iter()
+            .map(|&slot| flowing[slot].take().filter(|_| wanted[slot]).map(|g| as_planes(&g)).transpose())
+            .collect::<candle_core::Result<_>>()?;
         Ok(found)
+    }
+
+    /// The calls of a differentiable run.
+    fn calls(&self, batch_norm: BatchNormMode) -> Arc<Vec<Call>> {
+        match batch_norm {
+            BatchNormMode::Batch => Arc::clone(&self.fused),
+            BatchNormMode::Running => Arc::clone(&self.plain),
+        }
     }
 
     /// Whether the gradient with respect to an operand leads anywhere.
@@ -353,12 +402,7 @@ impl TrainProgram {
 fn add_to(sum: &mut Option<Tensor>, gradient: Tensor) -> candle_core::Result<()> {
     *sum = Some(match sum.take() {
         None => gradient,
-        Some(present) => {
-            let values = custom::with_elements(&present, |a| {
-                custom::with_elements(&gradient, |b| Ok(parallel::zip(a, b, |a, b| a + b)))
-            })?;
-            custom::tensor(values, present.shape())?
-        }
+        Some(present) => add_alike(&present, &gradient)?,
     });
     Ok(())
 }

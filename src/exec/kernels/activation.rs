@@ -1,5 +1,6 @@
 //! Elementwise functions of one variable, with their derivatives.
 
+use super::channels_last::{Order, with_memory};
 use super::{custom, parallel};
 use candle_core::cpu::erf::erf_f32;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
@@ -239,6 +240,9 @@ impl Activation {
         if self == Self::Identity {
             return Ok(x.clone());
         }
+        if !x.track_op() && Order::of(x.layout()) == Some(Order::ChannelsLast) {
+            return Order::ChannelsLast.tensor(with_memory(x, |x| Ok(self.map(x)))?, x.dims());
+        }
         x.contiguous()?.apply_op1(self)
     }
 }
@@ -252,18 +256,19 @@ impl Activation {
         if self == Self::Identity {
             return Ok(grad.clone());
         }
-        let values = custom::with_elements(grad, |grad| {
-            custom::with_elements(y, |y| {
+        let order = Order::of(y.layout()).unwrap_or(Order::Planes);
+        let values = with_memory(&order.arrange(grad)?, |grad| {
+            with_memory(&order.arrange(y)?, |y| {
                 if self == Self::Relu {
                     return Ok(parallel::zip(y, grad, |y, g| if y > 0.0 { g } else { 0.0 }));
                 }
-                custom::with_elements(x, |x| {
+                with_memory(&order.arrange(x)?, |x| {
                     let slopes = parallel::zip(x, y, |x, y| self.slope(x, y));
                     Ok(parallel::zip(&slopes, grad, |s, g| s * g))
                 })
             })
         })?;
-        custom::tensor(values, x.shape())
+        order.tensor(values, x.dims())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Batch normalisation with the statistics of the batch (Ioffe and Szegedy 2015).
 
+use super::channels_last::norm::Pixels;
 use super::conv::sum_lanes;
 use super::parallel;
 use rayon::prelude::*;
@@ -28,6 +29,11 @@ impl Channels {
     /// Elements of one channel over all images.
     pub const fn count(&self) -> usize {
         self.batch * self.plane
+    }
+
+    /// The same extents where channels lie side by side.
+    pub const fn pixels(&self) -> Pixels {
+        Pixels { positions: self.count(), channels: self.channels }
     }
 
     fn planes<'a>(&self, values: &'a [f32], channel: usize) -> impl Iterator<Item = &'a [f32]> {

@@ -96,7 +96,7 @@ impl Convolution {
 
     /// The convolution that takes gradients of the result to gradients of the input, if it is one: with
     /// larger strides it would read between the gradients.
-    fn transposed(&self) -> Option<Self> {
+    pub(super) fn transposed(&self) -> Option<Self> {
         let Window { before, after, stride, .. } = self.window;
         let reach = [0, 1].map(|axis| self.window.extent(axis) - 1);
         let pads = |pads: [usize; 2]| Some([reach[0].checked_sub(pads[0])?, reach[1].checked_sub(pads[1])?]);
@@ -113,7 +113,7 @@ impl Convolution {
 
     /// The weight of [`Convolution::transposed`]: inputs and outputs of each group swapped, kernels turned
     /// by 180 degrees.
-    fn turned(&self, weight: &[f32]) -> Vec<f32> {
+    pub(super) fn turned(&self, weight: &[f32]) -> Vec<f32> {
         let taps = self.window.kernel[0] * self.window.kernel[1];
         let (inputs, outputs) = (self.channels / self.groups, self.group_outputs());
         let mut turned = Vec::with_capacity(weight.len());
@@ -146,7 +146,7 @@ impl Convolution {
     }
 }
 
-fn sum_in_order(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
+pub(super) fn sum_in_order(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
     let mut parts = parts.into_iter();
     let mut total = parts.next().unwrap_or_else(|| vec![0.0; len]);
     for part in parts {

@@ -24,7 +24,7 @@ pub fn output(values: Vec<f32>, shape: impl Into<Shape>) -> (CpuStorage, Shape) 
 /// # Errors
 /// If the tensor is not f32 on the CPU, or `f` fails.
 pub fn with_elements<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
-    let tensor = tensor.contiguous()?;
+    let tensor = super::channels_last::as_planes(tensor)?;
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
         Storage::Cpu(storage) => f(elements(storage, layout)?),

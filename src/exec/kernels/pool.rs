@@ -157,7 +157,7 @@ pub(super) fn larger(a: f32, b: f32) -> f32 {
 }
 
 /// Whether the window is 2 x 2 with stride 2 and never leaves the input.
-fn halves(window: &Window, input: [usize; 2], output: [usize; 2]) -> bool {
+pub(super) fn halves(window: &Window, input: [usize; 2], output: [usize; 2]) -> bool {
     let halving = Window { stride: [2; 2], ..Window::dense([2; 2]) };
     *window == halving && output[0] * 2 <= input[0] && output[1] * 2 <= input[1]
 }

@@ -120,6 +120,10 @@ impl Operator for Fixed {
         true
     }
 
+    fn trains_in_any_order(&self) -> bool {
+        true
+    }
+
     fn stage(&self) -> Option<Stage> {
         Some(Stage::Activation)
     }
@@ -158,6 +162,10 @@ impl Operator for Clip {
     }
 
     fn is_elementwise(&self) -> bool {
+        true
+    }
+
+    fn trains_in_any_order(&self) -> bool {
         true
     }
 

@@ -1,6 +1,7 @@
 use super::types::{Carrier, Values, carrier, is_unsigned, wrap};
 use super::{Build, Built, Inputs, NodeContext, Operator, Pass, Record, Stage};
 use crate::exec::kernels::broadcast::{Broadcast, sum_to};
+use crate::exec::kernels::channels_last::add_alike;
 use crate::exec::kernels::{custom, parallel};
 use crate::model::DType;
 use candle_core::{DType as CandleType, Result, Tensor, bail};
@@ -102,12 +103,12 @@ fn power(base: f32, exponent: f32) -> f32 {
 
 impl Arithmetic {
     fn floats(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        if self.kind == Kind::Add && a.dims() == b.dims() {
+            return add_alike(a, b);
+        }
         let plan = plan(a, b)?;
         let values = custom::with_elements(a, |x| {
             custom::with_elements(b, |y| {
-                if self.kind == Kind::Add && a.dims() == b.dims() {
-                    return Ok(parallel::zip(x, y, |a, b| a + b));
-                }
                 Ok(match self.kind {
                     Kind::Add | Kind::Mean => plan.map(x, y, |a, b| a + b),
                     Kind::Sub => plan.map(x, y, |a, b| a - b),
@@ -210,6 +211,10 @@ impl Operator for Arithmetic {
 
     fn is_differentiable(&self) -> bool {
         !matches!(self.kind, Kind::Modulo | Kind::Remainder)
+    }
+
+    fn trains_in_any_order(&self) -> bool {
+        self.kind == Kind::Add && self.dtype == DType::F32
     }
 
     fn is_elementwise(&self) -> bool {

@@ -1,5 +1,8 @@
+use super::norm_relu::NormRelu;
 use super::{BatchNormMode, Build, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Record, Stage};
 use crate::exec::kernels::batch_norm::{ChannelStatistics, Channels};
+use crate::exec::kernels::channels_last::norm::{Gate, Line};
+use crate::exec::kernels::channels_last::{Order, as_channels_last, with_memory};
 use crate::exec::kernels::{Activation, custom};
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
@@ -8,7 +11,7 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[("BatchNormalization", BatchNor
 
 /// gamma (x - mean) / sqrt(variance + epsilon) + beta per channel.
 #[derive(Clone, Copy, Debug)]
-struct BatchNorm {
+pub(super) struct BatchNorm {
     epsilon: f32,
     momentum: f32,
     /// Whether the file asks for the statistics of the batch in every run.
@@ -28,7 +31,7 @@ impl BatchNorm {
         }))
     }
 
-    fn channels(shape: &[usize], parameters: usize) -> Result<Channels> {
+    pub(super) fn channels(shape: &[usize], parameters: usize) -> Result<Channels> {
         match shape {
             [batch, channels, rest @ ..] if *channels == parameters => {
                 Ok(Channels { batch: *batch, channels: *channels, plane: rest.iter().product() })
@@ -46,20 +49,43 @@ impl BatchNorm {
         custom::tensor(new, running.shape())
     }
 
-    fn in_batch_mode(self, inputs: &Inputs<'_>, pass: &mut Pass) -> Result<Tensor> {
-        let x = inputs.required(0)?.contiguous()?;
-        let (gamma, beta) = (inputs.required(1)?.contiguous()?, inputs.required(2)?.contiguous()?);
+    /// Statistics of the batch, which also move the running ones; saves mean, inverse deviation, scale and shift.
+    pub(super) fn measure(self, inputs: &Inputs<'_>, pass: &mut Pass) -> Result<(Channels, ChannelStatistics)> {
+        let x = inputs.required(0)?;
+        let (gamma, beta) = (inputs.required(1)?, inputs.required(2)?);
         let channels = Self::channels(x.dims(), gamma.elem_count())?;
         let count = channels.count();
         if count < 2 {
             bail!("batch statistics need more than one value per channel");
         }
-        let statistics = custom::with_elements(&x, |x| Ok(channels.statistics(x)))?;
+        let statistics = match Order::of(x.layout()) {
+            Some(Order::ChannelsLast) => with_memory(x, |x| Ok(channels.pixels().statistics(x)))?,
+            _ => custom::with_elements(x, |x| Ok(channels.statistics(x)))?,
+        };
         let correction = count as f32 / (count - 1) as f32;
         pass.updates.push((3, self.moved(inputs.required(3)?, &statistics.mean, 1.0)?));
         pass.updates.push((4, self.moved(inputs.required(4)?, &statistics.variance, correction)?));
         let inverse: Vec<f32> = statistics.variance.iter().map(|v| 1.0 / (v + self.epsilon).sqrt()).collect();
-        pass.saved = vec![statistics.mean.clone(), inverse.clone()];
+        let (scale, shift) = custom::with_elements(gamma, |gamma| {
+            custom::with_elements(beta, |beta| Ok(scale_and_shift(gamma, beta, &statistics.mean, &inverse)))
+        })?;
+        pass.saved = vec![statistics.mean.clone(), inverse, scale, shift];
+        Ok((channels, statistics))
+    }
+
+    pub(super) fn in_batch_mode(self, inputs: &Inputs<'_>, pass: &mut Pass) -> Result<Tensor> {
+        let x = inputs.required(0)?;
+        if !x.track_op() && Order::of(x.layout()) == Some(Order::ChannelsLast) {
+            let (channels, _) = self.measure(inputs, pass)?;
+            let [_, _, scale, shift] = &pass.saved[..] else { bail!("the statistics are missing") };
+            let line = Line { scale, shift };
+            let values = with_memory(x, |x| Ok(channels.pixels().affine(x, line, None, false)))?;
+            return Order::ChannelsLast.tensor(values, x.dims());
+        }
+        let x = x.contiguous()?;
+        let (gamma, beta) = (inputs.required(1)?.contiguous()?, inputs.required(2)?.contiguous()?);
+        let (channels, statistics) = self.measure(inputs, pass)?;
+        let Some(inverse) = pass.saved.get(1).cloned() else { bail!("the statistics are missing") };
         x.apply_op3(&gamma, &beta, Normalise { channels, statistics, inverse })
     }
 
@@ -106,7 +132,7 @@ impl Operator for BatchNorm {
     fn forward(&self, inputs: &Inputs<'_>, pass: &mut Pass) -> Result<Vec<Tensor>> {
         if self.trains {
             let y = self.in_batch_mode(inputs, pass)?;
-            let [mean, inverse] = &pass.saved[..] else { bail!("the statistics are missing") };
+            let [mean, inverse, ..] = &pass.saved[..] else { bail!("the statistics are missing") };
             let variance: Vec<f32> = inverse.iter().map(|i| 1.0 / (i * i) - self.epsilon).collect();
             let mean = self.moved(inputs.required(3)?, mean, 1.0)?;
             return Ok(vec![y, mean, self.moved(inputs.required(4)?, &variance, 1.0)?]);
@@ -118,9 +144,13 @@ impl Operator for BatchNorm {
     }
 
     fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let [mean, inverse] = record.saved else { return record.by_candle(self, grad) };
+        let [mean, inverse, ..] = record.saved else { return record.by_candle(self, grad) };
         let (x, gamma) = (record.inputs.required(0)?, record.inputs.required(1)?);
         let channels = Self::channels(x.dims(), mean.len())?;
+        if Order::of(x.layout()) == Some(Order::ChannelsLast) {
+            let grad = as_channels_last(grad)?;
+            return gradients_channels_last(channels, record.saved, (x, gamma), (&grad, Gate::Open), record.wants(0));
+        }
         gradients(channels, (mean, inverse), (x, gamma), grad, record.wants(0))
     }
 
@@ -130,6 +160,14 @@ impl Operator for BatchNorm {
 
     fn is_running(&self, index: usize) -> bool {
         index == 3 || index == 4
+    }
+
+    fn trains_in_any_order(&self) -> bool {
+        !self.trains
+    }
+
+    fn with_relu(&self, adds: bool) -> Option<Arc<dyn Operator>> {
+        (!self.trains).then(|| Arc::new(NormRelu { norm: *self, adds }) as Arc<dyn Operator>)
     }
 
     fn stage(&self) -> Option<Stage> {
@@ -182,9 +220,7 @@ impl CustomOp3 for Normalise {
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (gamma, beta) = (custom::elements(gamma, gl)?, custom::elements(beta, bl)?);
-        let scale: Vec<f32> = gamma.iter().zip(&self.inverse).map(|(g, i)| g * i).collect();
-        let shift: Vec<f32> =
-            beta.iter().zip(self.statistics.mean.iter().zip(&scale)).map(|(b, (m, s))| b - m * s).collect();
+        let (scale, shift) = scale_and_shift(gamma, beta, &self.statistics.mean, &self.inverse);
         Ok(custom::output(self.channels.affine(custom::elements(x, xl)?, &scale, &shift), xl.shape()))
     }
 
@@ -204,8 +240,53 @@ impl CustomOp3 for Normalise {
     }
 }
 
+fn scale_and_shift(gamma: &[f32], beta: &[f32], mean: &[f32], inverse: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let scale: Vec<f32> = gamma.iter().zip(inverse).map(|(g, i)| g * i).collect();
+    let shift = beta.iter().zip(mean.iter().zip(&scale)).map(|(b, (m, s))| b - m * s).collect();
+    (scale, shift)
+}
+
+/// As [`gradients`], where channels lie side by side and only what the gate lets through counts.
+pub(super) fn gradients_channels_last(
+    channels: Channels,
+    saved: &[Vec<f32>],
+    (x, gamma): (&Tensor, &Tensor),
+    (grad, gate): (&Tensor, Gate<'_>),
+    for_input: bool,
+) -> Result<Vec<Option<Tensor>>> {
+    let [mean, ..] = saved else { bail!("the statistics are missing") };
+    let sums = with_memory(x, |x| with_memory(grad, |g| Ok(channels.pixels().gradient_sums(x, g, mean, gate))))?;
+    gradients_of_sums(channels, saved, (x, gamma), (grad, gate), sums, for_input)
+}
+
+/// As [`gradients_channels_last`], given the sums over the gradient and over its products with x - mean.
+pub(super) fn gradients_of_sums(
+    channels: Channels,
+    saved: &[Vec<f32>],
+    (x, gamma): (&Tensor, &Tensor),
+    (grad, gate): (&Tensor, Gate<'_>),
+    [total, product]: [Vec<f32>; 2],
+    for_input: bool,
+) -> Result<Vec<Option<Tensor>>> {
+    let [mean, inverse, scale, _] = saved else { bail!("the statistics are missing") };
+    let product: Vec<f32> = product.iter().zip(inverse).map(|(p, i)| p * i).collect();
+    let input = if for_input {
+        let count = channels.count().max(1) as f32;
+        let slope: Vec<f32> = (0..scale.len()).map(|c| -scale[c] * inverse[c] * product[c] / count).collect();
+        let shift: Vec<f32> = (0..scale.len()).map(|c| -scale[c] * total[c] / count - slope[c] * mean[c]).collect();
+        let line = Line { scale: &slope, shift: &shift };
+        let values =
+            with_memory(x, |x| with_memory(grad, |g| Ok(channels.pixels().input_gradient(x, g, scale, line, gate))))?;
+        Some(Order::ChannelsLast.tensor(values, x.dims())?)
+    } else {
+        None
+    };
+    let shape = gamma.shape();
+    Ok(vec![input, Some(custom::tensor(product, shape)?), Some(custom::tensor(total, shape)?)])
+}
+
 /// Gradients with respect to input (if wanted), gamma and beta.
-fn gradients(
+pub(super) fn gradients(
     channels: Channels,
     (mean, inverse): (&[f32], &[f32]),
     (x, gamma): (&Tensor, &Tensor),

@@ -1,10 +1,12 @@
 use super::conv_nd::ConvNd;
 use super::linear::fold_norm;
-use super::prepared_conv::PreparedConv;
+use super::prepared_conv::{LEAST_CHANNELS, PreparedConv};
 use super::{Build, ChannelAxis, Fusion, Inputs, Kernel, NodeContext, Operator, Pass, Record, Stage, WindowSpec};
+use crate::exec::kernels::channels_last::norm::Pixels;
+use crate::exec::kernels::channels_last::{ChannelsLastWeight, Order, add_alike, as_channels_last, with_memory};
 use crate::exec::kernels::conv::{ConvWeight, Convolution, bias_gradient};
-use crate::exec::kernels::custom;
 use crate::exec::kernels::epilogue::Epilogue;
+use crate::exec::kernels::{Activation, custom};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
 
@@ -45,7 +47,10 @@ impl Conv {
 }
 
 impl Operator for Conv {
-    fn forward(&self, inputs: &Inputs<'_>, _: &mut Pass) -> Result<Vec<Tensor>> {
+    fn forward(&self, inputs: &Inputs<'_>, pass: &mut Pass) -> Result<Vec<Tensor>> {
+        if pass.channels_last && self.groups == 1 && inputs.required(1)?.dims()[0] >= LEAST_CHANNELS {
+            return Ok(vec![self.forward_channels_last(inputs)?]);
+        }
         let (x, weight) = (inputs.required(0)?.contiguous()?, inputs.required(1)?.contiguous()?);
         let y = match inputs.optional(2) {
             Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, *self)?,
@@ -56,7 +61,14 @@ impl Operator for Conv {
 
     fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let (x, w) = (record.inputs.required(0)?, record.inputs.required(1)?);
+        if Order::of(record.output.layout()) == Some(Order::ChannelsLast) {
+            return self.gradients_channels_last(record, grad);
+        }
         let (gx, gw) = self.gradients(x, w, grad, (record.wants(0), record.wants(1)))?;
+        let gx = match (gx, record.present) {
+            (Some(gx), Some(present)) => Some(add_alike(present, &gx)?),
+            (gx, _) => gx,
+        };
         let gb =
             record.inputs.optional(2).filter(|_| record.wants(2)).map(|b| bias_gradient_of(b, grad)).transpose()?;
         Ok(vec![gx, gw, gb])
@@ -64,6 +76,18 @@ impl Operator for Conv {
 
     fn trains(&self, index: usize, _: &[usize]) -> bool {
         index == 1 || index == 2
+    }
+
+    fn trains_in_any_order(&self) -> bool {
+        true
+    }
+
+    fn adds_to_present(&self) -> bool {
+        true
+    }
+
+    fn trained_order(&self) -> Option<Order> {
+        Some(if self.groups == 1 { Order::ChannelsLast } else { Order::Planes })
     }
 
     fn padded(&self, before: &[usize], after: &[usize]) -> Option<Arc<dyn Operator>> {
@@ -152,6 +176,62 @@ impl CustomOp3 for Conv {
 }
 
 impl Conv {
+    fn forward_channels_last(&self, inputs: &Inputs<'_>) -> Result<Tensor> {
+        let (x, weight) = (Order::dense(inputs.required(0)?)?, inputs.required(1)?);
+        let geometry = self.geometry(x.dims(), weight.dims())?;
+        let packed = custom::with_elements(weight, |w| {
+            let pack = |bias: Option<&[f32]>| ChannelsLastWeight::new(w, weight.dims(), 1, bias);
+            match inputs.optional(2) {
+                Some(bias) if bias.elem_count() != geometry.outputs => {
+                    bail!("a bias of {} does not fit {} output channels", bias.elem_count(), geometry.outputs)
+                }
+                Some(bias) => custom::with_elements(bias, |b| Ok(pack(Some(b)))),
+                None => Ok(pack(None)),
+            }
+        })?;
+        let order = Order::of(x.layout()).unwrap_or(Order::Planes);
+        let values =
+            with_memory(&x, |x| Ok(geometry.forward_channels_last((x, order), &packed, None, Activation::Identity)))?;
+        let shape = self.spec.shape(geometry.batch, geometry.outputs, geometry.output);
+        Order::ChannelsLast.tensor(values, &shape)
+    }
+
+    /// As [`Conv::gradients`], where the channels of the result lie side by side.
+    fn gradients_channels_last(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let (x, w) = (Order::dense(record.inputs.required(0)?)?, record.inputs.required(1)?);
+        let geometry = self.geometry(x.dims(), w.dims())?;
+        let grad = as_channels_last(grad)?;
+        with_memory(&grad, |g| {
+            let input = if record.wants(0) {
+                let values = custom::with_elements(w, |w| match record.present {
+                    Some(present) => with_memory(&as_channels_last(present)?, |p| {
+                        Ok(geometry.input_gradient_channels_last(w, g, Some(p)))
+                    }),
+                    None => Ok(geometry.input_gradient_channels_last(w, g, None)),
+                })?;
+                Some(Order::ChannelsLast.tensor(values, x.dims())?)
+            } else {
+                None
+            };
+            let weight = if record.wants(1) {
+                let order = Order::of(x.layout()).unwrap_or(Order::Planes);
+                let values = with_memory(&x, |x| Ok(geometry.weight_gradient_channels_last(x, order, g)))?;
+                Some(custom::tensor(values, w.shape())?)
+            } else {
+                None
+            };
+            let bias = match record.inputs.optional(2).filter(|_| record.wants(2)) {
+                Some(bias) => {
+                    let positions = geometry.batch * geometry.output.iter().product::<usize>();
+                    let sums = Pixels { positions, channels: geometry.outputs }.channel_sums(g);
+                    Some(custom::tensor(sums, bias.shape())?)
+                }
+                None => None,
+            };
+            Ok(vec![input, weight, bias])
+        })
+    }
+
     fn gradients(
         &self,
         x: &Tensor,

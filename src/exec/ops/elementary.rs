@@ -190,6 +190,7 @@ mod tests {
                 }
                 let (operands, output) = ([Some(custom::tensor(vec![x], 1).unwrap())], run(x));
                 let record = Record {
+                    present: None,
                     inputs: Inputs(&operands),
                     output: &output,
                     outputs: std::slice::from_ref(&output),

@@ -31,6 +31,7 @@ mod layout;
 mod linear;
 mod logic;
 mod loss;
+mod norm_relu;
 mod normalization;
 mod operands;
 mod operator;

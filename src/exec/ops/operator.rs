@@ -1,4 +1,5 @@
 use super::Inputs;
+use crate::exec::kernels::channels_last::Order;
 use crate::exec::kernels::{Activation, Window};
 use crate::model::DType;
 use candle_core::{Result, Tensor, Var, bail};
@@ -19,6 +20,9 @@ pub enum BatchNormMode {
 pub struct Pass {
     /// How batch normalisation behaves.
     pub batch_norm: BatchNormMode,
+    /// Whether results may have their channels side by side; then operands may, too, of operators that
+    /// [train in any order](Operator::trains_in_any_order).
+    pub channels_last: bool,
     /// New values of the current node's inputs, by position: running statistics.
     pub updates: Vec<(usize, Tensor)>,
     /// Figures that the current node's gradient needs again.
@@ -35,6 +39,9 @@ pub struct Record<'a> {
     pub outputs: &'a [Tensor],
     /// Which operands' gradients are wanted.
     pub wanted: &'a [bool],
+    /// The gradient that the first operand has got from others so far, for an operator that
+    /// [adds to it](Operator::adds_to_present).
+    pub present: Option<&'a Tensor>,
     /// What the forward run left in [`Pass::saved`].
     pub saved: &'a [Vec<f32>],
     /// How batch normalisation behaved.
@@ -137,6 +144,11 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
         }
     }
 
+    /// Whether the gradient of the first operand contains [`Record::present`].
+    fn adds_to_present(&self) -> bool {
+        false
+    }
+
     /// Element type of the result at `output`, given those of the operands (f32 for an omitted one).
     fn result_type(&self, _output: usize, operands: &[DType]) -> DType {
         operands.first().copied().unwrap_or(DType::F32)
@@ -216,6 +228,23 @@ pub trait Operator: std::fmt::Debug + Send + Sync {
     /// Whether [`Operator::forward`] takes activations whose channels lie side by side without reordering them.
     fn reads_any_order(&self) -> bool {
         false
+    }
+
+    /// Whether differentiable runs take activations and gradients whose channels lie side by side without
+    /// reordering them, as [`Pass::channels_last`] allows.
+    fn trains_in_any_order(&self) -> bool {
+        false
+    }
+
+    /// The order in which it would rather have the activations of differentiable runs, if it matters.
+    fn trained_order(&self) -> Option<Order> {
+        None
+    }
+
+    /// The same operator, then ReLU, in batch mode of differentiable runs; if it `adds`, another operand of the
+    /// result's shape is added before.
+    fn with_relu(&self, _adds: bool) -> Option<Arc<dyn Operator>> {
+        None
     }
 
     /// A form for evaluation that owns its constants, or `None` to run [`Operator::forward`].

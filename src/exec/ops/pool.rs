@@ -1,6 +1,6 @@
 use super::pool_nd::{self, PoolNd};
 use super::{Build, Inputs, NodeContext, Operator, Pass, Record, Stage, WindowSpec};
-use crate::exec::kernels::channels_last::{self, Order};
+use crate::exec::kernels::channels_last::{self, Order, as_channels_last, with_memory};
 use crate::exec::kernels::pool::{Pool, PoolKind};
 use crate::exec::kernels::{Window, custom};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -59,10 +59,18 @@ impl Operator for Pooling {
     }
 
     fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        Ok(vec![self.bwd(record.inputs.required(0)?, record.output, grad)?])
+        let x = record.inputs.required(0)?;
+        match gradient_as_it_lies(x, grad, &self.geometry(x.dims())?)? {
+            Some(gradient) => Ok(vec![Some(gradient)]),
+            None => Ok(vec![self.bwd(x, record.output, grad)?]),
+        }
     }
 
     fn reads_any_order(&self) -> bool {
+        true
+    }
+
+    fn trains_in_any_order(&self) -> bool {
         true
     }
 
@@ -121,10 +129,18 @@ impl Operator for GlobalPool {
     }
 
     fn backward(&self, record: &Record<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        Ok(vec![self.bwd(record.inputs.required(0)?, record.output, grad)?])
+        let x = record.inputs.required(0)?;
+        match gradient_as_it_lies(x, grad, &self.geometry(x.dims())?)? {
+            Some(gradient) => Ok(vec![Some(gradient)]),
+            None => Ok(vec![self.bwd(x, record.output, grad)?]),
+        }
     }
 
     fn reads_any_order(&self) -> bool {
+        true
+    }
+
+    fn trains_in_any_order(&self) -> bool {
         true
     }
 }
@@ -154,6 +170,21 @@ fn as_it_lies(x: &Tensor, geometry: &dyn Fn(&[usize]) -> Result<Pool>, axes: usi
     }
     let y = x.apply_op1_no_bwd(&ChannelsLastPool { pool: geometry(x.dims())?, axes })?;
     Order::view(&y).map(Some)
+}
+
+/// The gradient of a pool's input whose channels lie side by side; `None` for other inputs and pools.
+fn gradient_as_it_lies(x: &Tensor, grad: &Tensor, pool: &Pool) -> Result<Option<Tensor>> {
+    if Order::of(x.layout()) != Some(Order::ChannelsLast) {
+        return Ok(None);
+    }
+    let batch = x.dims()[0];
+    let gradient = with_memory(&as_channels_last(grad)?, |g| {
+        if matches!(pool.kind, PoolKind::Average { .. }) && pool.window == Window::dense(pool.input) {
+            return Ok(Some(channels_last::spread(pool, batch, g)));
+        }
+        with_memory(x, |x| Ok(channels_last::unpool(pool, batch, x, g)))
+    })?;
+    gradient.map(|values| Order::ChannelsLast.tensor(values, x.dims())).transpose()
 }
 
 struct ChannelsLastPool {

@@ -126,4 +126,4 @@ impl Kernel for PreparedConv {
 }
 
 /// Fewest channels for which vectors along the channels are fuller than along the width of a plane.
-const LEAST_CHANNELS: usize = 8;
+pub(super) const LEAST_CHANNELS: usize = 8;

@@ -26,15 +26,15 @@ impl ChannelsLastWeight {
 }
 
 /// The rows of an image that a task reads, with padding in place.
-struct Rows {
+pub(super) struct Rows {
     /// Elements from row to row.
-    row: usize,
+    pub row: usize,
     /// Whether the image has to be copied: it is padded, or lies plane by plane.
-    copied: bool,
+    pub copied: bool,
 }
 
 impl Convolution {
-    fn rows(&self, order: Order) -> Rows {
+    pub(super) fn rows(&self, order: Order) -> Rows {
         let Window { before, after, stride, .. } = self.window;
         let padded = before != [0; 2] || after != [0; 2];
         let width = (self.output[1] - 1) * stride[1] + self.window.extent(1);
@@ -114,7 +114,7 @@ impl Convolution {
     }
 
     /// Stretches of neighbouring inputs that an output reads, and their length.
-    fn runs(&self, row: usize) -> (Vec<usize>, usize) {
+    pub(super) fn runs(&self, row: usize) -> (Vec<usize>, usize) {
         let Window { kernel, dilation, .. } = self.window;
         if self.groups == 1 && (dilation[1] == 1 || kernel[1] == 1) {
             return ((0..kernel[0]).map(|ky| ky * dilation[0] * row).collect(), kernel[1] * self.channels);
@@ -124,7 +124,7 @@ impl Convolution {
     }
 
     /// Fills `padded` with the rows of the padded image from `first` on.
-    fn copy_rows(&self, (x, order): (&[f32], Order), first: usize, padded: &mut [f32]) {
+    pub(super) fn copy_rows(&self, (x, order): (&[f32], Order), first: usize, padded: &mut [f32]) {
         let ([height, width], channels, [above, left]) = (self.input, self.channels, self.window.before);
         let row = self.rows(order).row;
         let left = left.min(row / channels);

@@ -6,13 +6,16 @@
 
 mod conv;
 mod depthwise;
+mod gradient;
+pub mod norm;
 mod order;
 mod pool;
+mod weight_gradient;
 
 pub use conv::ChannelsLastWeight;
 pub use depthwise::DepthwiseWeight;
-pub use order::{Order, as_channels_last, as_planes};
-pub use pool::pool;
+pub use order::{Order, add_alike, as_channels_last, as_planes, with_memory};
+pub use pool::{pool, spread, unpool};
 
 #[cfg(test)]
 mod tests {
@@ -100,6 +103,41 @@ mod tests {
             let x = side_by_side(&x, c.channels, plane_in);
             let y = c.forward_depthwise(&x, &weight, residual.as_deref(), Activation::Relu);
             prop_assert_eq!(y, side_by_side(&expected, c.outputs, plane));
+        }
+
+        #[test]
+        fn gradients_equal_those_over_planes(c in convolution(false), adds in any::<bool>(), from_planes in any::<bool>()) {
+            let (plane_in, plane) = (c.input[0] * c.input[1], c.output[0] * c.output[1]);
+            let (x, w) = (whole(c.batch * c.channels * plane_in, 1), whole(c.outputs * c.channels / c.groups * c.window.kernel[0] * c.window.kernel[1], 2));
+            let (grad, present) = (whole(c.batch * c.outputs * plane, 3), whole(x.len(), 4));
+            let expected = c.backward(&x, &w, &grad, (true, true));
+            let mut input = expected.input.unwrap();
+            if adds {
+                input.iter_mut().zip(&present).for_each(|(i, p)| *i += p);
+            }
+            let grad = side_by_side(&grad, c.outputs, plane);
+            let present = side_by_side(&present, c.channels, plane_in);
+            if c.groups == 1 {
+                let found = c.input_gradient_channels_last(&w, &grad, adds.then_some(&present[..]));
+                prop_assert_eq!(found, side_by_side(&input, c.channels, plane_in));
+                let last = side_by_side(&x, c.channels, plane_in);
+                let (x, order) = if from_planes { (&x[..], Order::Planes) } else { (&last[..], Order::ChannelsLast) };
+                prop_assert_eq!(c.weight_gradient_channels_last(x, order, &grad), expected.weight.unwrap());
+            }
+        }
+
+        #[test]
+        fn gradients_of_halving_maxima_equal_those_over_planes(
+            input in (2usize..12, 2usize..12), channels in 1usize..20, batch in 1usize..3,
+        ) {
+            let (input, window) = ([input.0, input.1], Window { stride: [2; 2], ..Window::dense([2; 2]) });
+            let output = [input[0] / 2, input[1] / 2];
+            let planes = Pool { planes: batch * channels, input, output, window, kind: PoolKind::Max };
+            let (plane_in, plane) = (input[0] * input[1], output[0] * output[1]);
+            let (x, grad) = (whole(batch * channels * plane_in, 1), whole(batch * channels * plane, 2));
+            let expected = side_by_side(&planes.backward(&x, &grad), channels, plane_in);
+            let found = unpool(&planes, batch, &side_by_side(&x, channels, plane_in), &side_by_side(&grad, channels, plane));
+            prop_assert_eq!(found.unwrap(), expected);
         }
 
         #[test]

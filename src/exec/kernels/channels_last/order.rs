@@ -1,5 +1,5 @@
-use crate::exec::kernels::parallel;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+use crate::exec::kernels::{custom, parallel};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Storage, Tensor, bail};
 
 /// How the elements of a [batch, channels, spatial...] activation lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,32 @@ impl Order {
         if Self::of(tensor.layout()).is_some() { Ok(tensor.clone()) } else { tensor.contiguous() }
     }
 
+    /// `tensor` in this order, copied only if it lies otherwise.
+    ///
+    /// # Errors
+    /// If the tensor is not f32 on the CPU, or Candle cannot copy.
+    pub fn arrange(self, tensor: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Planes => as_planes(tensor),
+            Self::ChannelsLast => as_channels_last(tensor),
+        }
+    }
+
+    /// A detached tensor of `shape` [batch, channels, spatial...] that owns `values`, which lie in this order.
+    ///
+    /// # Errors
+    /// If `values` does not fill `shape`.
+    pub fn tensor(self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
+        match self {
+            Self::Planes => custom::tensor(values, shape),
+            Self::ChannelsLast => {
+                let mut dims = shape.to_vec();
+                dims[1..].rotate_left(1);
+                Self::view(&custom::tensor(values, dims)?)
+            }
+        }
+    }
+
     /// The [batch, channels, spatial...] view of a contiguous [batch, spatial..., channels] tensor.
     ///
     /// # Errors
@@ -73,6 +99,31 @@ fn transposed(x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
             }
         }
     })
+}
+
+/// Calls `f` with the f32 elements of a tensor without gaps, in memory order.
+///
+/// # Errors
+/// If the tensor has gaps or is not f32 on the CPU, or `f` fails.
+pub fn with_memory<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => f(Order::elements(storage, layout)?.0),
+        _ => bail!("the kernel needs data on the CPU"),
+    }
+}
+
+/// The sum of two activations of one shape, channels last if one of them is.
+///
+/// # Errors
+/// If they are not f32 on the CPU.
+pub fn add_alike(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let last = [a, b].iter().any(|t| Order::of(t.layout()) == Some(Order::ChannelsLast));
+    let order = if last { Order::ChannelsLast } else { Order::Planes };
+    let values = with_memory(&order.arrange(a)?, |x| {
+        with_memory(&order.arrange(b)?, |y| Ok(parallel::zip(x, y, |x, y| x + y)))
+    })?;
+    order.tensor(values, a.dims())
 }
 
 struct Transpose {
