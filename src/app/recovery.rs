@@ -119,6 +119,19 @@ impl RecoveryRun {
         matches!(self.state, RunState::Working(_) | RunState::Training | RunState::Paused)
     }
 
+    /// How it did on the examples kept apart right before its first epoch; no figures of training.
+    pub fn at_start(&self) -> Option<EpochReport> {
+        let before = self.rungs.iter().take_while(|rung| rung.rung != Rung::FineTune).last()?;
+        Some(EpochReport {
+            train_loss: f64::NAN,
+            train_accuracy: f64::NAN,
+            learning_rate: f64::NAN,
+            validation_loss: before.loss,
+            validation_accuracy: before.accuracy,
+            ..EpochReport::default()
+        })
+    }
+
     /// Accuracy on the examples kept apart right after the last cut, and now.
     pub fn accuracies(&self) -> (Option<f64>, Option<f64>) {
         let cut = self.rungs.iter().rev().find(|rung| matches!(rung.rung, Rung::Cut | Rung::Start));

@@ -171,10 +171,6 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
     let change =
         board.accuracy_change().map(|points| (figures::change(points, 2, "pt"), judged(points, false, scene.t)));
     let dense = board.dense.value().map_or_else(String::new, |d| format!("dense {} · ", figures::percent(d.top1(), 2)));
-    let dense = match scene.session.accuracy_before_recovery() {
-        Some(cut) => format!("{dense}cut {} · ", figures::percent(cut, 2)),
-        None => dense,
-    };
     let part = if now.is_complete() {
         figures::count(now.total as u64)
     } else {
@@ -184,7 +180,10 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
         label: ACCURACY,
         value: figures::percent(now.top1(), 2),
         change,
-        reference: format!("{dense}{} · {part}", figures::interval(now.top1(), now.interval())),
+        reference: match scene.session.accuracy_before_recovery() {
+            Some(cut) => format!("{dense}cut {} · {part}", figures::percent(cut, 2)),
+            None => format!("{dense}{} · {part}", figures::interval(now.top1(), now.interval())),
+        },
         tooltip: format!(
             "{tooltip}\n\nTop-5 {}, loss {:.4}",
             figures::percent(now.top5(), 2),

@@ -11,7 +11,7 @@ pub(super) fn form(ui: &mut Ui, scene: &mut Scene<'_>) {
     let mut next = now.clone();
     let able = !scene.session.is_recovering();
     ui.add_enabled_ui(able, |ui| {
-        Grid::new("rungs").num_columns(2).spacing(vec2(16.0, 7.0)).show(ui, |ui| {
+        Grid::new("rungs").num_columns(2).spacing(vec2(14.0, 5.0)).show(ui, |ui| {
             repair(ui, &mut next);
             ui.end_row();
             batch_norm(ui, &mut next, scene);
@@ -54,10 +54,10 @@ fn repair(ui: &mut Ui, next: &mut Recovering) {
 }
 
 fn batch_norm(ui: &mut Ui, next: &mut Recovering, scene: &Scene<'_>) {
-    ui.checkbox(&mut next.batch_norm, "Recalibrate batch-norms")
+    ui.checkbox(&mut next.batch_norm, "Batch-norms")
         .on_hover_text("Measure running statistics afresh on training examples. No gradients, a second or two.");
     let has = scene.session.project().is_some_and(|p| crate::recover::has_batch_norm(&p.opened.model));
-    let text = if has { "running means and variances follow the pruned network" } else { "this model has none" };
+    let text = if has { "running means and variances measured afresh" } else { "this model has none, nothing is done" };
     ui.label(RichText::new(text).color(scene.t.faint));
 }
 
@@ -82,11 +82,10 @@ fn train(ui: &mut Ui, next: &mut Recovering, scene: &Scene<'_>) {
         }
         schedule(ui, &mut options.schedule);
         optimizer(ui, &mut options.optimizer);
-        ui.label(dim("batch"));
-        let field = NumberField::new("Batch", options.batch as f64, options.batch.to_string());
-        if let Some(value) = field.step(32.0).tooltip("Examples per step.").width(56.0).show(ui) {
-            options.batch = value.round().clamp(2.0, 4096.0) as usize;
-        }
+        let mut stops = options.patience.is_some();
+        let check = ui.checkbox(&mut stops, "stop early");
+        check.on_hover_text("End after three epochs without a better one.");
+        options.patience = stops.then_some(3);
     });
 }
 
@@ -137,22 +136,23 @@ fn learning(ui: &mut Ui, next: &mut Recovering, scene: &Scene<'_>) {
             ] {
                 ui.label(dim(name));
                 let field = NumberField::new(name, *value as f64, value.to_string());
-                if let Some(pixels) = field.step(1.0).tooltip(tooltip).width(40.0).show(ui) {
+                if let Some(pixels) = field.step(1.0).tooltip(tooltip).width(34.0).show(ui) {
                     *value = pixels.round().clamp(0.0, 64.0) as usize;
                 }
             }
         });
+        ui.label(dim("batch"));
+        let field = NumberField::new("Batch", options.batch as f64, options.batch.to_string());
+        if let Some(value) = field.step(32.0).tooltip("Examples per step.").width(46.0).show(ui) {
+            options.batch = value.round().clamp(2.0, 4096.0) as usize;
+        }
         ui.label(dim("smoothing"));
         let smoothing = f64::from(options.label_smoothing);
         let field = NumberField::new("Label smoothing", smoothing, format!("{smoothing:.2}"));
         let tooltip = "Share of each label that is spread over all classes.";
-        if let Some(value) = field.step(0.05).tooltip(tooltip).width(52.0).show(ui) {
+        if let Some(value) = field.step(0.05).tooltip(tooltip).width(46.0).show(ui) {
             options.label_smoothing = value.clamp(0.0, 0.9) as f32;
         }
-        let mut stops = options.patience.is_some();
-        let check = ui.checkbox(&mut stops, "stop early");
-        check.on_hover_text("End after three epochs without a better one.");
-        options.patience = stops.then_some(3);
         let mut clips = options.clip.is_some();
         ui.checkbox(&mut clips, "clip").on_hover_text("Scale gradients down to a norm of 1 where they are larger.");
         options.clip = clips.then_some(1.0);
@@ -191,10 +191,10 @@ fn distil(ui: &mut Ui, next: &mut Recovering, scene: &Scene<'_>) {
 }
 
 fn steps(ui: &mut Ui, next: &mut Recovering, scene: &Scene<'_>) {
-    ui.label("Cut and recover");
+    ui.label("Steps");
     let dim = |text: &str| RichText::new(text).color(scene.t.dim);
     ui.horizontal(|ui| {
-        ui.label(dim("in"));
+        ui.label(dim("cut and recover in"));
         let field = NumberField::new("Steps", f64::from(next.approach.steps), next.approach.steps.to_string());
         let tooltip = "1 cuts at once; more come up to the plan's amount step by step, recovering after each.";
         if let Some(value) = field.step(1.0).tooltip(tooltip).width(48.0).show(ui) {

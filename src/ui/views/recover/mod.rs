@@ -32,8 +32,10 @@ pub fn recover(ui: &mut Ui, scene: &mut Scene<'_>) {
         if page == 1 {
             return quantising::quantising(ui, scene);
         }
-        form::form(ui, scene);
-        ui.add_space(6.0);
+        if !scene.session.is_recovering() {
+            form::form(ui, scene);
+            ui.add_space(6.0);
+        }
         buttons(ui, scene);
         if scene.session.recoveries().is_empty() {
             introduction(ui, scene);
@@ -111,6 +113,9 @@ fn buttons(ui: &mut Ui, scene: &mut Scene<'_>) {
             scene.send(Command::StopRecovery);
         }
         ui.label(RichText::new(standing(&run)).color(scene.t.dim));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.label(RichText::new(&run.recipe).color(scene.t.faint));
+        });
     });
 }
 

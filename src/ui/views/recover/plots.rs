@@ -88,8 +88,10 @@ fn panel(ui: &mut Ui, rect: Rect, title: &str, curves: &[Curve], scene: &Scene<'
 
 /// What a run gave, over epochs counted through all its steps; the last point is the epoch that runs.
 fn points(run: &RecoveryRun, value: fn(&EpochReport) -> Option<f64>) -> Vec<[f64; 2]> {
+    let start = run.at_start().and_then(|start| Some([0.0, value(&start).filter(|v| v.is_finite())?]));
     let finished = run.epochs.iter().enumerate().map(|(index, (_, epoch))| (index as f64 + 1.0, epoch));
-    let mut points: Vec<[f64; 2]> = finished.filter_map(|(at, epoch)| Some([at, value(epoch)?])).collect();
+    let finished = finished.filter_map(|(at, epoch)| Some([at, value(epoch)?]));
+    let mut points: Vec<[f64; 2]> = start.into_iter().chain(finished).collect();
     if let Some((_, live)) = run.live.as_ref().filter(|(_, live)| !live.finished && live.total > 0) {
         let at = run.epochs.len() as f64 + live.done as f64 / live.total as f64;
         points.extend(value(live).map(|value| [at, value]));
