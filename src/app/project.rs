@@ -7,6 +7,7 @@ use crate::model::{Layer, Model, OpenSize, Prunability, Sizes, layer_macs, layer
 use crate::prune::{Calibration, LayerPlan, Mask, Plan, PruneError, Ranking, Scores, Subject};
 use crate::stats::{HistogramScale, LayerStatistics, Statistics};
 use crate::structure::{Block, Group, Structure};
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,7 +58,7 @@ pub struct Engine {
     pub dense: Bound,
 }
 
-/// Heights of a small histogram over 0..=`max` of |w|.
+/// Heights of a small histogram over 0..=`max` of |w|, or of scores.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Thumbnail {
     /// Heights in 0..=1.
@@ -164,6 +165,17 @@ impl Opened {
     /// As [`Ranking::of`].
     pub fn ranking(&self, layer: usize, decision: &LayerPlan) -> Result<Ranking, PruneError> {
         Ranking::of(&self.subject(), &self.layers[layer], decision.criterion)
+    }
+
+    /// Small picture of what the single weights of a layer are ranked by: their magnitudes, or the scores of the
+    /// criterion once they are known.
+    pub fn thumbnail(&self, layer: usize, decision: &LayerPlan) -> Cow<'_, Thumbnail> {
+        let scores = || {
+            let scores = self.scores.get(&self.layers.get(layer)?.name, decision.criterion)?.ok()?;
+            Some(Cow::Owned(Thumbnail::of(scores.statistics.as_ref()?)))
+        };
+        let ranked = decision.granularity.by_weight() && !decision.criterion.is_norm();
+        ranked.then(scores).flatten().unwrap_or(Cow::Borrowed(&self.thumbnails[layer]))
     }
 
     /// Groups of channels that go together.
