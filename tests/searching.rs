@@ -147,3 +147,41 @@ fn measured_curves_share_out_in_a_sweep() {
     assert_eq!((found["points"].as_array().unwrap().len(), &found["refused"]), (1, &Value::Array(Vec::new())));
     assert!((found["points"][0]["sparsity"].as_f64().unwrap() - 0.5).abs() < 1e-3);
 }
+
+#[test]
+fn what_cannot_be_meant_is_refused_and_said() {
+    let (folder, model) = bench(Architecture::Mlp300100);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let common = format!("{} --data {} --limit 40", model.display(), sample_data().display());
+    let refused = refusal(&format!("sensitivity {common} --groups --criterion bn_scale"));
+    assert!(refused.contains("nothing could be scanned") && refused.contains("batch-norm"), "{refused}");
+    let sweep = format!("sweep {common} --no-latency --allocations uniform --ratios 0.5,0.9");
+    let whole = at("whole.json");
+    json(&format!("{sweep} -o {whole}"));
+    let refused = refusal(&format!("prune {} --plan {whole} -o {}", model.display(), at("small.safetensors")));
+    assert!(refused.contains("this is a sweep") && refused.contains("whole.json#0"), "{refused}");
+    let text = String::from_utf8(run(&format!("{sweep} --granularity 2:4")).stdout).unwrap();
+    assert!(text.contains("2:4 says by itself how much goes"), "{text}");
+    assert!(text.contains("nonzero MACs"), "{text}");
+}
+
+#[test]
+fn merge_never_writes_over_a_part() {
+    let (folder, model) = bench(Architecture::Mlp300100);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let sweep = format!(
+        "sweep {} --data {} --limit 40 --no-latency --allocations uniform --ratios 0.5,0.9",
+        model.display(),
+        sample_data().display()
+    );
+    for part in 1..=2 {
+        json(&format!("{sweep} --shard {part}/2 -o {}", at(&format!("p{part}.json"))));
+    }
+    let before = fs::read(at("p1.json")).unwrap();
+    let detour = folder.path().join(".").join("p1.json");
+    for output in [at("p1.json"), detour.display().to_string()] {
+        let refused = refusal(&format!("merge {} {} -o {output}", at("p1.json"), at("p2.json")));
+        assert!(refused.contains("would replace one of the parts"), "{refused}");
+    }
+    assert_eq!(fs::read(at("p1.json")).unwrap(), before);
+}

@@ -50,3 +50,20 @@ fn what_cannot_be_had_is_refused_in_one_line_with_its_range() {
     let missing = String::from_utf8(solve(&["--shrink"]).stderr).unwrap();
     assert!(missing.contains("there is no goal"), "{missing}");
 }
+
+#[test]
+fn goals_that_cannot_be_meant_are_refused() {
+    let refusal = |arguments: &[&str]| {
+        let output = solve(arguments);
+        assert!(matches!(output.status.code(), Some(1 | 2)) && output.stdout.is_empty(), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let unit = refusal(&["--latency", "8MB"]);
+    assert!(unit.contains("a time such as 8ms") && !unit.contains("2MB"), "{unit}");
+    let clock = refusal(&["--latency", "8ms", "--no-latency"]);
+    assert!(clock.contains("leave one of them out"), "{clock}");
+    let below = refusal(&["--max-drop", "-1"]);
+    assert!(below.contains("from 0 to 100") && !below.contains("tip:"), "{below}");
+    let few = refusal(&["--max-drop", "0.5", "--minimise", "macs", "--shrink", "--limit", "64"]);
+    assert!(few.contains("cannot be told from chance") && few.contains("64 examples"), "{few}");
+}

@@ -1,7 +1,8 @@
 //! Calibration examples, and the criteria that look at them.
 
 use super::command::{Listing, Tab};
-use super::project::{Opened, ScoredOn};
+use super::project::{Opened, Project, ScoredOn};
+use super::proposals::SharedOut;
 use super::selection::Selection;
 use super::session::{Session, View};
 use super::work::{Report, name_of, tell};
@@ -9,7 +10,7 @@ use super::{Severity, samples};
 use crate::calibrate::{self, CalibrateError};
 use crate::data::{Dataset, Feed};
 use crate::model::{Layer, Model};
-use crate::prune::{Criterion, Scores, Subject};
+use crate::prune::{Criterion, Scores, Subject, Targets};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,17 @@ impl Calibrated {
     }
 }
 
+/// How it stands with scores that are missing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ScoringState {
+    /// They are being worked out; the share that is done, once it is known.
+    Running(Option<f32>),
+    /// The criterion looks at calibration examples, and there are none.
+    NeedsExamples,
+    /// Nobody works them out: it was stopped.
+    Stopped,
+}
+
 /// What background work says of calibration.
 pub(super) enum CalibrationReport {
     Examples(Box<Calibrated>),
@@ -41,9 +53,23 @@ impl Session {
         self.calibration.as_ref().map(|calibrated| &calibrated.set)
     }
 
-    /// Whether scores are being worked out now.
-    pub fn is_scoring(&self) -> bool {
-        self.slots.scoring.is_busy()
+    /// How it stands with the scores of a criterion that a view lacks.
+    pub fn scoring(&self, criterion: Criterion) -> ScoringState {
+        if criterion.is_calibrated() && self.calibration.is_none() {
+            return ScoringState::NeedsExamples;
+        }
+        let asked = self.scoring_asked.as_ref().filter(|_| self.slots.scoring.is_busy());
+        if asked.is_some_and(|(_, wanted)| wanted.iter().any(|(asked, _)| *asked == criterion)) {
+            return ScoringState::Running(self.slots.scoring.progress().and_then(|progress| progress.fraction()));
+        }
+        ScoringState::Stopped
+    }
+
+    /// Has whatever scores are missing worked out again after that was stopped.
+    pub(super) fn work_out_scores(&mut self) {
+        if let (Some(wanted), _) = self.wanted_scores() {
+            self.start_scoring(wanted);
+        }
     }
 
     pub(super) fn start_opening_calibration(&self, path: PathBuf) {
@@ -144,9 +170,9 @@ impl Session {
         waits
     }
 
-    /// Has what the comparison of criteria lacks worked out, once.
-    pub(super) fn score_what_is_compared(&mut self) {
-        if self.view.tab == Tab::Compare
+    /// Has what the comparison of criteria or the ways to share out lack worked out, once.
+    pub(super) fn score_what_is_looked_at(&mut self) {
+        if matches!(self.view.tab, Tab::Compare | Tab::Allocate)
             && let (Some(wanted), _) = self.wanted_scores()
             && self.scoring_asked.as_ref() != Some(&wanted)
         {
@@ -157,14 +183,15 @@ impl Session {
     /// Scores that are missing, and whether the plan on screen cannot be carried out without them.
     fn wanted_scores(&mut self) -> (Option<(ScoredOn, Wanted)>, bool) {
         let Some(on) = self.scored_on() else { return (None, false) };
-        let Some(project) = &mut self.project else { return (None, false) };
-        if project.scored_on.is_some_and(|known| known != on) {
+        if let Some(project) = self.project.as_mut().filter(|p| p.scored_on.is_some_and(|known| known != on)) {
             project.take_in_scores(Scores::default(), on);
         }
+        let Some(project) = &self.project else { return (None, false) };
         let opened = &project.opened;
         let plan = project.plan();
         let mut missing = opened.subject().unscored(plan);
         self.view.add_compared(opened, &self.selection, &mut missing);
+        self.add_shared_out(project, &mut missing);
         if missing.is_empty() {
             return (None, false);
         }
@@ -178,6 +205,26 @@ impl Session {
         let wanted: Wanted =
             missing.iter().map(|(c, layers)| (*c, layers.iter().map(|l| l.name.clone()).collect())).collect();
         (Some((on, wanted)), waits)
+    }
+
+    /// Adds what the ways to share an amount out, if they are looked at, need of all that it is shared out among.
+    fn add_shared_out<'a>(&self, project: &'a Project, missing: &mut BTreeMap<Criterion, Vec<&'a Layer>>) {
+        if self.view.tab != Tab::Allocate {
+            return;
+        }
+        let SharedOut { targets, criterion, .. } = self.shared_out(project);
+        let opened = &project.opened;
+        let layers: Vec<&str> = match (&targets, &opened.structure) {
+            (Targets::Layers(names), _) => names.iter().map(String::as_str).collect(),
+            (Targets::Groups(names), Ok(structure)) => {
+                let groups = structure.groups().iter().filter(|group| names.contains(&group.name));
+                groups.flat_map(|group| &group.layers).map(|&l| structure.layers()[l].name.as_str()).collect()
+            }
+            (Targets::Groups(_), Err(_)) => Vec::new(),
+        };
+        for layer in opened.layers.iter().filter(|layer| layers.contains(&layer.name.as_str())) {
+            opened.lacks(layer, criterion, missing);
+        }
     }
 
     fn start_scoring(&mut self, (on, wanted): (ScoredOn, Wanted)) {
@@ -228,13 +275,23 @@ impl View {
         };
         for (index, layer) in opened.layers.iter().enumerate() {
             let shown = if group.is_some() { of_group(layer) } else { selection.focus() == Some(index) };
-            let known = opened.scores.get(&layer.name, criterion).is_some();
-            if shown && !known && layer.prunability.is_prunable() {
-                let layers = missing.entry(criterion).or_default();
-                if !layers.iter().any(|l| l.name == layer.name) {
-                    layers.push(layer);
-                }
+            if shown {
+                opened.lacks(layer, criterion, missing);
             }
+        }
+    }
+}
+
+impl Opened {
+    /// Adds a layer to what is missing if the criterion has not been asked about it.
+    fn lacks<'a>(&self, layer: &'a Layer, criterion: Criterion, missing: &mut BTreeMap<Criterion, Vec<&'a Layer>>) {
+        let known = criterion.is_norm() || self.scores.get(&layer.name, criterion).is_some();
+        if known || !layer.prunability.is_prunable() {
+            return;
+        }
+        let layers = missing.entry(criterion).or_default();
+        if !layers.iter().any(|l| l.name == layer.name) {
+            layers.push(layer);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What background work does with a plan: bind it, take out what goes, run it against the clock.
 
 use super::project::Opened;
-use crate::exec::latency::{self, Comparison, Repeats, StepComparison};
+use crate::exec::latency::{self, Comparison, Latency, Repeats, StepComparison};
 use crate::exec::{Bound, ExampleInputs, Program};
 use crate::export::Written;
 use crate::model::{Model, Sizes as InputSizes};
@@ -41,6 +41,26 @@ pub(super) fn compare_latency(
     Ok(whole.zip(steps.map(|steps| times_of_layers(opened, &steps))))
 }
 
+/// As [`compare_latency`] where both are the same network, which is measured once.
+pub(super) fn measure_latency(
+    (opened, sizes): (&Opened, &InputSizes),
+    dense: &Bound,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Option<(Comparison, LayerTimes)>, String> {
+    let inputs = ExampleInputs::new(&opened.model, sizes, 0).batch(1).map_err(|e| e.to_string())?;
+    let whole = latency::measure(dense, &inputs, Repeats::default(), cancelled).map_err(|e| e.to_string())?;
+    let pair = (dense, &inputs[..]);
+    let steps = latency::compare_steps(pair, pair, STEP_ROUNDS, cancelled).map_err(|e| e.to_string())?;
+    let Some((whole, steps)) = whole.zip(steps) else { return Ok(None) };
+    Ok(Some(as_opened(whole, &times_of_layers(opened, &steps))))
+}
+
+/// What the opened model takes, beside itself.
+pub(super) fn as_opened(dense: Latency, layers: &[Option<[f64; 2]>]) -> (Comparison, LayerTimes) {
+    let comparison = Comparison { a: dense, b: dense, ratio: 1.0 };
+    (comparison, layers.iter().map(|times| times.map(|[own, _]| [own, own])).collect())
+}
+
 /// Times of the steps that begin with a layer's nodes.
 fn times_of_layers(opened: &Opened, steps: &[StepComparison]) -> LayerTimes {
     let Some(graph) = &opened.model.graph else { return Arc::new([]) };
@@ -48,7 +68,7 @@ fn times_of_layers(opened: &Opened, steps: &[StepComparison]) -> LayerTimes {
         let labels: Vec<&str> = layer.nodes.iter().map(|&id| graph.node(id).label()).collect();
         let mut own = steps.iter().filter(|step| step.nodes.iter().any(|n| labels.contains(&n.as_str()))).peekable();
         own.peek()?;
-        let ms = |latency: &Option<latency::Latency>| latency.as_ref().map_or(0.0, |l| l.median_ms);
+        let ms = |latency: &Option<Latency>| latency.as_ref().map_or(0.0, |l| l.median_ms);
         Some(own.fold([0.0, 0.0], |[a, b], step| [a + ms(&step.a), b + ms(&step.b)]))
     };
     opened.layers.iter().map(of_layer).collect()

@@ -28,6 +28,8 @@ pub enum PathPurpose {
     OpenCalibration,
     /// Where to write what a sensitivity scan measured.
     SaveSensitivity,
+    /// Where to write what a sweep measured.
+    SaveSweep,
     /// Which plan to load.
     OpenPlan,
     /// Where to write the plan.
@@ -258,6 +260,8 @@ pub enum Command {
     StartSweep,
     /// Stop the sweep; what was measured stays.
     StopSweep,
+    /// Write what the sweep measured: JSON, CSV, SVG or PNG by the name.
+    SaveSweep(PathBuf),
     /// Make the plan of a point the current one.
     TakeSweepPoint(usize),
     /// What a plan is to reach.
@@ -288,6 +292,10 @@ pub enum Command {
     SetAmount(Amount),
     /// Share it out, as it was shown.
     Allocate(Allocation),
+    /// Work out the scores that are missing, after that was stopped.
+    WorkOutScores,
+    /// Stop working out scores.
+    StopScoring,
     /// Which examples criteria look at.
     SetCalibration(Calibration),
     /// What groups keep at least.

@@ -4,8 +4,8 @@ use super::command::{Listing, Tab};
 use super::project::Opened;
 use super::session::Session;
 use super::work::Report;
-use crate::model::Layer;
-use crate::prune::{Criterion, LayerPlan, Plan, PruneError, Ranking, Scores, unit_scores};
+use crate::model::{Graph, Layer};
+use crate::prune::{Criterion, LayerPlan, Needs, Plan, PruneError, Ranking, Scores, unit_scores};
 use std::sync::Arc;
 
 /// Pieces that are compared at most, evenly spread.
@@ -92,6 +92,33 @@ impl Session {
     /// The two criteria on the pieces that are looked at; none before that was worked out.
     pub fn criteria_comparison(&self) -> Option<&Result<CriteriaComparison, PruneError>> {
         self.comparison.as_ref().map(|(_, compared)| compared)
+    }
+
+    /// Why a criterion cannot rank the layer or group that is looked at, as far as that is known, in one sentence.
+    pub fn why_not_criterion(&self, criterion: Criterion) -> Option<String> {
+        let opened = &self.project.as_ref()?.opened;
+        if let (true, Err(reason)) = (criterion.is_calibrated(), &opened.engine) {
+            return Some(format!("The model cannot run: {reason}."));
+        }
+        let unlabelled = self.calibration().is_some_and(|data| data.labels().is_none());
+        if criterion.needs() == Needs::Labels && unlabelled {
+            return Some("The calibration examples have no labels.".to_owned());
+        }
+        let normalised = |graph: &Graph| graph.nodes.iter().any(|node| node.op == "BatchNormalization");
+        if criterion == Criterion::BnScale && !opened.model.graph.as_ref().is_some_and(normalised) {
+            return Some("The model has no batch normalisation.".to_owned());
+        }
+        let group = self.view.group.filter(|_| self.view.listing == Listing::Groups);
+        let layers: Vec<&str> = match (group.and_then(|g| opened.groups().get(g)), &opened.structure) {
+            (Some(group), Ok(structure)) => group.layers.iter().map(|&l| structure.layers()[l].name.as_str()).collect(),
+            _ => {
+                self.selection.focus().and_then(|l| opened.layers.get(l)).map(|l| l.name.as_str()).into_iter().collect()
+            }
+        };
+        // A group is ranked by whichever of its layers the criterion applies to.
+        let refused = |name: &str| opened.scores.get(name, criterion)?.err().map(str::to_owned);
+        let refusals: Option<Vec<String>> = layers.into_iter().map(refused).collect();
+        refusals?.into_iter().next().map(|reason| format!("{} does not apply: {reason}.", criterion.title()))
     }
 
     /// Has the criteria compared while that is looked at and not as it is now.

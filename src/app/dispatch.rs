@@ -65,6 +65,7 @@ impl Session {
             }
             Command::StartSweep => self.start_sweep(),
             Command::StopSweep => self.slots.sweeping.cancel(),
+            Command::SaveSweep(path) => self.start_saving_sweep(path),
             Command::TakeSweepPoint(index) => self.take_sweep_point(index),
             Command::SetGoals(goals) => self.view.goals = goals,
             Command::StartSolving => self.start_solving(),
@@ -80,6 +81,8 @@ impl Session {
             Command::SetRecalibrate(recalibrate) => self.set_recalibrate(recalibrate),
             Command::SetQuantising(options) => self.view.quantising = *options,
             Command::StartQuantising => self.start_quantising(self.view.quantising.clone()),
+            Command::WorkOutScores => self.work_out_scores(),
+            Command::StopScoring => self.slots.scoring.cancel(),
             Command::SetCalibration(calibration) => self.set_calibration(calibration),
             Command::SetLimits(limits) => self.set_limits(limits),
             Command::SetPermute(permute) => self.set_permute(permute),

@@ -1,7 +1,6 @@
 //! Plans for goals, searched in the background.
 
 use super::command::Listing;
-use super::messages::Severity;
 use super::project::Opened;
 use super::session::Session;
 use super::work::Report;
@@ -47,18 +46,11 @@ impl Goals {
     pub fn parse(&self) -> Result<Vec<Goal>, String> {
         let typed = Quantity::ALL.into_iter().zip(&self.limits).filter(|(_, text)| !text.trim().is_empty());
         let read = |(quantity, text): (Quantity, &String)| {
-            let limit = match quantity {
-                Quantity::Drop => text
-                    .trim()
-                    .trim_end_matches("pt")
-                    .trim()
-                    .parse::<f64>()
-                    .ok()
-                    .filter(|points| (0.0..=100.0).contains(points))
-                    .map(Limit::AtMost)
-                    .ok_or_else(|| "The accuracy drop is a number of points, such as 0.5.".to_owned())?,
-                _ => text.parse::<Limit>().map_err(|error| format!("{}: {error}.", quantity.title()))?,
+            let refused = |error| match quantity {
+                Quantity::Drop => "The accuracy drop is a number of points, such as 0.5.".to_owned(),
+                _ => format!("{}: {error}.", quantity.title()),
             };
+            let limit = Limit::parse(quantity, text).map_err(refused)?;
             Ok(Goal { quantity, limit })
         };
         typed.map(read).collect()
@@ -146,8 +138,14 @@ impl Session {
     pub(super) fn take_solution(&mut self) {
         let Some(solution) = self.search.as_ref().and_then(|search| search.solution.clone()) else { return };
         self.commit(&format!("Goal: {}", said(&solution)), solution.plan.clone());
-        self.messages.say(Severity::Info, "The plan of the search is on screen; every decision in it can be changed.");
     }
+}
+
+/// An error as a sentence of its own.
+fn sentence(error: &str) -> String {
+    let mut letters = error.chars();
+    let first = letters.next().map(char::to_uppercase);
+    first.into_iter().flatten().chain(letters).chain(['.']).collect()
 }
 
 /// Goals in a few words.
@@ -223,7 +221,7 @@ impl Asked {
         match solve(&request, &mut found, &mut observe) {
             Ok(solution) => Ok(solution),
             Err(SolveError::Cancelled) => Err(None),
-            Err(error) => Err(Some(format!("No plan: {error}."))),
+            Err(error) => Err(Some(sentence(&error.to_string()))),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::model::{Layer, Model, OpenSize, Prunability, Sizes, layer_macs, layer
 use crate::prune::{Calibration, LayerPlan, Mask, Plan, PruneError, Ranking, Scores, Subject};
 use crate::stats::{HistogramScale, LayerStatistics, Statistics};
 use crate::structure::{Block, Group, Structure};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -61,7 +62,7 @@ pub struct Engine {
     pub dense: Bound,
 }
 
-/// Heights of a small histogram over 0..=`max` of |w|.
+/// Heights of a small histogram over 0..=`max` of |w|, or of scores.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Thumbnail {
     /// Heights in 0..=1.
@@ -171,6 +172,17 @@ impl Opened {
         Ranking::of(&self.subject(), &self.layers[layer], decision.criterion)
     }
 
+    /// Small picture of what the single weights of a layer are ranked by: their magnitudes, or the scores of the
+    /// criterion once they are known.
+    pub fn thumbnail(&self, layer: usize, decision: &LayerPlan) -> Cow<'_, Thumbnail> {
+        let scores = || {
+            let scores = self.scores.get(&self.layers.get(layer)?.name, decision.criterion)?.ok()?;
+            Some(Cow::Owned(Thumbnail::of(scores.statistics.as_ref()?)))
+        };
+        let ranked = decision.granularity.by_weight() && !decision.criterion.is_norm();
+        ranked.then(scores).flatten().unwrap_or(Cow::Borrowed(&self.thumbnails[layer]))
+    }
+
     /// Groups of channels that go together.
     pub fn groups(&self) -> &[Group] {
         self.structure.as_ref().map_or(&[], |structure| structure.groups())
@@ -237,6 +249,11 @@ impl Project {
     /// The file as it was opened, whatever weights are on screen.
     pub const fn original(&self) -> &Opened {
         &self.original
+    }
+
+    /// The name of the weights on screen; none for those of the file.
+    pub(super) fn weights(&self) -> Option<&str> {
+        self.worn.as_deref()
     }
 
     /// Whether the weights on screen are others than those of the file.

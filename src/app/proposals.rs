@@ -7,7 +7,7 @@ use super::session::Session;
 use super::work::Report;
 use crate::model::Model;
 use crate::prune::{Allocation, AllocationRequest, Allotted, Criterion, Granularity, LossCurve, Plan, PruneError};
-use crate::prune::{Share, Targets, allocate};
+use crate::prune::{Scores, Share, Targets, allocate};
 use std::sync::Arc;
 
 /// What an amount is shared out among, and how much.
@@ -53,23 +53,41 @@ pub struct Proposals {
 }
 
 /// What proposals were worked out for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Asked {
     plan: Plan,
-    targets: Targets,
-    granularity: Granularity,
-    criterion: Criterion,
+    shared_out: SharedOut,
     amount: Amount,
     curves: Option<Vec<LossCurve>>,
+    scores: Arc<Scores>,
+}
+
+impl PartialEq for Asked {
+    fn eq(&self, other: &Self) -> bool {
+        // Scores are worked out while the page is open, and with them all that was refused for want of them.
+        Arc::ptr_eq(&self.scores, &other.scores)
+            && self.plan == other.plan
+            && self.shared_out == other.shared_out
+            && self.amount == other.amount
+            && self.curves == other.curves
+    }
+}
+
+/// Among what an amount is shared out, and how pieces are ranked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct SharedOut {
+    pub targets: Targets,
+    pub granularity: Granularity,
+    pub criterion: Criterion,
 }
 
 impl Asked {
     fn request(&self, allocation: Allocation) -> AllocationRequest {
         AllocationRequest {
             allocation,
-            targets: self.targets.clone(),
-            granularity: self.granularity,
-            criterion: self.criterion,
+            targets: self.shared_out.targets.clone(),
+            granularity: self.shared_out.granularity,
+            criterion: self.shared_out.criterion,
             amount: if allocation.counts_deviations() { self.amount.sigmas } else { self.amount.share },
             curves: self.curves.clone().filter(|_| allocation.needs_curves()),
         }
@@ -106,32 +124,45 @@ impl Session {
                 let empties = shares.iter().filter(emptied).map(|share| share.target.clone()).collect();
                 columns.push(Proposal { allocation, allotted, empties });
             }
-            let targets = asked.targets.names().to_vec();
-            let groups = matches!(asked.targets, Targets::Groups(_));
-            let (granularity, criterion) = (asked.granularity, asked.criterion);
+            let SharedOut { targets, granularity, criterion } = &asked.shared_out;
+            let groups = matches!(targets, Targets::Groups(_));
+            let (targets, granularity, criterion) = (targets.names().to_vec(), *granularity, *criterion);
             let proposals = Proposals { asked, targets, groups, granularity, criterion, columns };
             job.send(Report::Proposals(Arc::clone(&opened.model), Arc::new(proposals)));
         });
     }
 
     fn asked(&self, project: &Project) -> Asked {
-        let plan = project.plan().clone();
         let groups = self.view.listing == Listing::Groups;
-        let (targets, granularity, criterion) = if groups {
+        Asked {
+            plan: project.plan().clone(),
+            shared_out: self.shared_out(project),
+            amount: self.view.amount.clone(),
+            curves: self.sensitivity().and_then(|measured| measured.loss_curves(groups)),
+            scores: Arc::clone(&project.opened.scores),
+        }
+    }
+
+    /// Among what an amount would be shared out now: everything is ranked as what is looked at.
+    pub(super) fn shared_out(&self, project: &Project) -> SharedOut {
+        let plan = project.plan();
+        if self.view.listing == Listing::Groups {
             let all = project.opened.groups();
             let focus = self.view.group.and_then(|g| all.get(g)).or_else(|| all.first());
             let alike = all.iter().filter(|group| Some(group.kind) == focus.map(|f| f.kind));
             let open = alike.filter(|group| !plan.group(&group.name).locked).map(|group| group.name.clone());
             let criterion = focus.map(|f| plan.group(&f.name).criterion).unwrap_or_default();
-            (Targets::Groups(open.collect()), Granularity::Channel, criterion)
+            SharedOut { targets: Targets::Groups(open.collect()), granularity: Granularity::Channel, criterion }
         } else {
             let focus = self.selection.focus().map(|f| plan.layer(&project.layers()[f].name)).unwrap_or_default();
             let prunable = project.layers().iter().filter(|layer| layer.prunability.is_prunable());
             let open = prunable.filter(|layer| !plan.layer(&layer.name).locked).map(|layer| layer.name.clone());
-            (Targets::Layers(open.collect()), focus.granularity, focus.criterion)
-        };
-        let curves = self.sensitivity().and_then(|measured| measured.loss_curves(groups));
-        Asked { plan, targets, granularity, criterion, amount: self.view.amount.clone(), curves }
+            SharedOut {
+                targets: Targets::Layers(open.collect()),
+                granularity: focus.granularity,
+                criterion: focus.criterion,
+            }
+        }
     }
 
     pub(super) fn take_in_proposals(&mut self, model: &Arc<Model>, proposals: Arc<Proposals>) {

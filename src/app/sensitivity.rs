@@ -13,7 +13,7 @@ use crate::jobs::JobContext;
 use crate::model::Model;
 use crate::prune::{Criterion, Granularity, Plan, Subject};
 use crate::search::sensitivity::{ScanOptions, ScanRequest, scan, targets_of};
-use crate::search::{Curve, Measured, SearchError, Sensitivity};
+use crate::search::{Curve, Measured, SearchError, Sensitivity, Target};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -135,7 +135,8 @@ fn save(measured: &Sensitivity, picture: SensitivityPicture, path: &Path) -> std
     let bytes = match extension.as_deref() {
         Some("svg") => drawn().to_svg().into_bytes(),
         Some("png") => drawn().to_png().map_err(std::io::Error::other)?,
-        _ => measured.to_csv().into_bytes(),
+        Some("csv") => measured.to_csv().into_bytes(),
+        _ => return Err(std::io::Error::other("the name has to end in .csv, .svg or .png")),
     };
     write_atomically(path, |file| file.write_all(&bytes)).map(|_| ())
 }
@@ -144,6 +145,16 @@ impl Session {
     /// Whether a scan runs.
     pub fn is_scanning(&self) -> bool {
         self.slots.sensitivity.is_busy()
+    }
+
+    /// How much each layer, or each group where these are listed, can lose by itself, as far as it was measured.
+    pub fn sensitivity(&self) -> Option<&Sensitivity> {
+        self.scan_of_listing().map(|measured| &**measured)
+    }
+
+    /// The last scan of what is listed.
+    pub(super) fn scan_of_listing(&self) -> Option<&Arc<Sensitivity>> {
+        self.sensitivity[usize::from(self.view.listing == Listing::Groups)].as_ref()
     }
 
     /// Why no scan can be started, if so, in a sentence that says what to do.
@@ -184,7 +195,7 @@ impl Session {
             cache: self.storage.as_ref().map(|storage| storage.join("sensitivity")),
             fingerprint: calibrated.fingerprint,
         };
-        self.sensitivity = None;
+        self.sensitivity[usize::from(asked.groups)] = None;
         self.slots.sensitivity.submit("Measuring sensitivity", move |job| {
             match asked.scan(&opened, &plan, (&engine.dense, &data), job) {
                 Ok(()) | Err(SearchError::Cancelled) => {}
@@ -206,7 +217,7 @@ impl Session {
     }
 
     pub(super) fn start_saving_sensitivity(&self, path: PathBuf) {
-        let (Some(measured), picture) = (self.sensitivity.clone(), self.view.scan.picture) else { return };
+        let (Some(measured), picture) = (self.scan_of_listing().cloned(), self.view.scan.picture) else { return };
         self.slots.files.submit(format!("Saving {}", name_of(&path)), move |job| {
             job.send(match save(&measured, picture, &path) {
                 Ok(()) => Report::Said(format!("Sensitivity saved: {}", path.display())),
@@ -217,7 +228,8 @@ impl Session {
 
     pub(super) fn take_in_sensitivity(&mut self, model: &Arc<Model>, measured: Sensitivity) {
         if self.project.as_ref().is_some_and(|p| Arc::ptr_eq(&p.opened.model, model)) {
-            self.sensitivity = Some(Arc::new(measured));
+            let groups = measured.curves.iter().any(|curve| matches!(curve.target, Target::Group(_)));
+            self.sensitivity[usize::from(groups)] = Some(Arc::new(measured));
         }
     }
 }

@@ -9,6 +9,7 @@ use super::graph_picture::Drawn;
 use super::history::History;
 use super::messages::Messages;
 use super::open_data::{Gallery, OpenData};
+use super::plan_effect::PlanEffect;
 use super::project::{Project, ScoredOn};
 use super::proposals::{Amount, Asked as Proposed, Proposals};
 use super::recovery::{Recoveries, Recovering};
@@ -21,7 +22,7 @@ use super::sweep::{Sweeping, Swept};
 use super::weight_picture::{Asked, WeightPicture};
 use super::work::Report;
 use crate::data::{Dataset, Feed};
-use crate::eval::sizes_of;
+use crate::eval::{Evaluation, sizes_of};
 use crate::jobs::{Progress, Wake};
 use crate::model::Sizes;
 use crate::prune::{Criterion, Plan};
@@ -113,8 +114,8 @@ pub struct Session {
     /// Two criteria on the pieces that are looked at, and which were asked for last.
     pub(super) comparison: Option<(ComparedCriteria, Compared)>,
     pub(super) comparison_asked: Option<ComparedCriteria>,
-    /// How much layers and groups can lose by themselves.
-    pub(super) sensitivity: Option<Arc<Sensitivity>>,
+    /// How much layers can lose by themselves, and how much groups can.
+    pub(super) sensitivity: [Option<Arc<Sensitivity>>; 2],
     /// What the last sweep measured.
     pub(super) swept: Option<Swept>,
     /// What became of the last search for a plan.
@@ -125,6 +126,9 @@ pub struct Session {
     pub(super) graph: Option<Drawn>,
     /// The model that was opened leaves sizes open, and nobody has been asked yet.
     pub(super) sizes_due: bool,
+    /// What the accuracy measured last is that of, with the data, and what the latency measured last is that of.
+    pub(super) accuracy_of: Option<(PlanEffect, u64, Evaluation)>,
+    pub(super) latency_of: Option<PlanEffect>,
     /// Counts pairs of model and data measured; a dense result is current if it carries the newest number.
     pub(super) round: u64,
     /// Counts plans shown; a result is current if it carries the newest number.
@@ -157,7 +161,7 @@ impl Session {
             picture_asked: None,
             proposals: None,
             proposals_asked: None,
-            sensitivity: None,
+            sensitivity: [None, None],
             comparison: None,
             comparison_asked: None,
             swept: None,
@@ -165,6 +169,8 @@ impl Session {
             recoveries: Recoveries::default(),
             graph: None,
             sizes_due: false,
+            accuracy_of: None,
+            latency_of: None,
             round: 0,
             ticket: 0,
         })
@@ -323,14 +329,9 @@ impl Session {
         }
         self.draw_weights();
         self.draw_graph();
-        self.score_what_is_compared();
+        self.score_what_is_looked_at();
         self.compare_criteria();
         self.propose();
-    }
-
-    /// How much layers and groups can lose by themselves, as far as it was measured.
-    pub fn sensitivity(&self) -> Option<&Sensitivity> {
-        self.sensitivity.as_deref()
     }
 
     /// Waits until nothing runs and takes in the results. For tests and scripted use.
@@ -387,7 +388,7 @@ impl Session {
         self.graph = None;
         (self.proposals, self.proposals_asked) = (None, None);
         (self.comparison, self.comparison_asked) = (None, None);
-        (self.sensitivity, self.swept, self.search) = (None, None, None);
+        (self.sensitivity, self.swept, self.search) = ([None, None], None, None);
         self.stop_recovery();
         self.recoveries = Recoveries::default();
         self.arrange_rows();

@@ -3,10 +3,11 @@
 use super::command::Listing;
 use super::project::Opened;
 use super::session::Session;
-use super::work::{Report, tell};
+use super::work::{Report, name_of, tell};
 use crate::calibrate::{self, CalibrateError};
 use crate::data::Dataset;
 use crate::exec::Bound;
+use crate::formats::write_atomically;
 use crate::jobs::JobContext;
 use crate::model::Model;
 use crate::prune::{Allocation, Criterion, Granularity, Plan, Subject};
@@ -15,6 +16,7 @@ use crate::search::sweep::{
     Cost, Figures, Ladder, Planner, Setting, Sweep, SweepPoint, SweepRequest, mark_front, sweep,
 };
 use crate::search::{SearchError, Sensitivity, Target};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What accuracy is drawn against.
@@ -45,9 +47,28 @@ impl Default for Sweeping {
     }
 }
 
+/// Of what, and on what, a sweep is measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SweepSetting {
+    /// Whether groups lose units; else layers lose pieces.
+    pub groups: bool,
+    /// Piece that layers lose.
+    pub granularity: Granularity,
+    /// How pieces are ranked.
+    pub criterion: Criterion,
+    /// Calibration examples that every point is measured on.
+    pub examples: usize,
+    /// Whether units are removed for good.
+    pub shrink: bool,
+}
+
 /// What a sweep has measured so far.
 #[derive(Clone, Debug, Default)]
 pub struct Swept {
+    /// What was asked for.
+    pub setting: SweepSetting,
+    /// The sweep as files hold it, once it is through.
+    pub document: Option<Arc<Sweep>>,
     /// The model as it was opened, once the sweep is through.
     pub dense: Option<Figures>,
     /// Every point, with its plan, in the order of settings.
@@ -95,6 +116,28 @@ impl Session {
         self.slots.sweeping.is_busy()
     }
 
+    /// Of what, and on what, a sweep would be measured now.
+    pub fn sweep_setting(&self) -> SweepSetting {
+        let (granularity, criterion) = self.focused_decision();
+        SweepSetting {
+            groups: self.view.listing == Listing::Groups,
+            granularity,
+            criterion,
+            examples: self.calibration().map_or(0, Dataset::len).min(self.view.scan.examples),
+            shrink: self.project.as_ref().is_some_and(|project| project.plan().shrink),
+        }
+    }
+
+    pub(super) fn start_saving_sweep(&self, path: PathBuf) {
+        let Some(sweep) = self.swept.as_ref().and_then(|swept| swept.document.clone()) else { return };
+        self.slots.files.submit(format!("Saving {}", name_of(&path)), move |job| {
+            job.send(match save(&sweep, &path) {
+                Ok(()) => Report::Said(format!("Sweep saved: {}", path.display())),
+                Err(error) => Report::Failed(format!("The file was not written: {error}: {}", path.display())),
+            });
+        });
+    }
+
     pub(super) fn start_sweep(&mut self) {
         let (Some(project), Some(calibrated)) = (&self.project, &self.calibration) else { return };
         let Ok(engine) = &project.opened.engine else { return };
@@ -110,9 +153,9 @@ impl Session {
             data: calibrated.set.clone(),
             fingerprint: calibrated.fingerprint,
             examples: self.view.scan.examples,
-            curves: self.sensitivity.clone(),
+            curves: self.scan_of_listing().cloned(),
         };
-        self.swept = Some(Swept::default());
+        self.swept = Some(Swept { setting: self.sweep_setting(), ..Swept::default() });
         self.slots.sweeping.submit("Sweeping", move |job| match asked.sweep(&opened, &engine.dense, job) {
             Ok(sweep) => {
                 job.send(Report::Sweep(Arc::clone(&opened.model), SweepReport::Done(Box::new(sweep))));
@@ -131,8 +174,9 @@ impl Session {
             SweepReport::Point(point) => swept.points.push(*point),
             SweepReport::Done(sweep) => {
                 swept.dense = Some(sweep.dense);
-                swept.points = sweep.points;
-                swept.refused = sweep.refused.into_iter().map(|refused| refused.reason).collect();
+                swept.points.clone_from(&sweep.points);
+                swept.refused = sweep.refused.iter().map(|refused| refused.reason.clone()).collect();
+                swept.document = Some(Arc::new(*sweep));
             }
         }
         self.weigh_sweep();
@@ -158,6 +202,19 @@ impl Session {
         let plan = point.plan.clone();
         self.commit(&format!("{} {amount}", setting.allocation.title()), plan);
     }
+}
+
+/// Writes all of it, its points or their picture, as the name says.
+fn save(sweep: &Sweep, path: &Path) -> std::io::Result<()> {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    let bytes = match extension.as_deref() {
+        Some("json") => return sweep.write(path).map_err(std::io::Error::other),
+        Some("csv") => sweep.to_csv().into_bytes(),
+        Some("svg") => sweep.picture().to_svg().into_bytes(),
+        Some("png") => sweep.picture().to_png().map_err(std::io::Error::other)?,
+        _ => return Err(std::io::Error::other("the name has to end in .json, .csv, .svg or .png")),
+    };
+    write_atomically(path, |file| file.write_all(&bytes)).map(|_| ())
 }
 
 struct Asked {

@@ -150,7 +150,7 @@ impl Session {
         (self.picture, self.picture_asked, self.graph) = (None, None, None);
         (self.proposals, self.proposals_asked) = (None, None);
         (self.comparison, self.comparison_asked) = (None, None);
-        (self.sensitivity, self.swept, self.search) = (None, None, None);
+        (self.sensitivity, self.swept, self.search) = ([None, None], None, None);
         self.scoring_asked = None;
         if let Some(project) = &mut self.project {
             project.opened.calibration = self.calibration.as_ref().map(|calibrated| calibrated.set.clone());

@@ -1,5 +1,5 @@
 use super::calibration::CalibrationReport;
-use super::carry_out::{LayerTimes, bind, bind_smaller, compare_latency, try_sizes, written};
+use super::carry_out::{LayerTimes, bind, bind_smaller, compare_latency, measure_latency, try_sizes, written};
 use super::criteria::{Asked as CriteriaAsked, Compared};
 use super::goals::SearchReport;
 use super::graph_picture::GraphPicture;
@@ -243,6 +243,10 @@ impl Session {
                 return self.start_measuring_latency();
             }
         }
+        if let Some(evaluation) = self.known_accuracy() {
+            self.slots.pruned.cancel();
+            return self.take_in_accuracy(self.ticket, step, evaluation);
+        }
         self.start_measuring_pruned(step);
     }
 
@@ -353,16 +357,27 @@ impl Session {
         });
     }
 
-    fn start_measuring_latency(&self) {
+    fn start_measuring_latency(&mut self) {
+        let Some(sizes) = self.input_sizes() else { return };
+        let effect = self.effect();
+        if self.knows_latency(effect.as_ref()) {
+            return;
+        }
         let Some(project) = &self.project else { return };
         let (Ok(engine), Ok(dense)) = (&project.opened.engine, &project.original().engine) else { return };
-        let dense = Arc::clone(dense);
-        let Some(sizes) = self.input_sizes() else { return };
-        let (engine, opened, plan) = (Arc::clone(engine), project.opened.clone(), project.plan().clone());
+        let (engine, dense) = (Arc::clone(engine), Arc::clone(dense));
+        let (opened, plan, untouched) = (project.opened.clone(), project.plan().clone(), !project.is_recovered());
         let ticket = self.ticket;
         self.slots.latency.submit("Measuring latency", move |job| {
-            let Ok(bound) = bind_smaller(&opened, &plan, &engine.dense) else { return };
-            match compare_latency((&opened, &sizes), [&dense.dense, &bound], &|| job.superseded()) {
+            let superseded = &|| job.superseded();
+            let shrinks = || plan.shrink && written(&opened, &plan).is_ok_and(|written| written.shrunk);
+            let measured = if untouched && plan.is_dense() && !shrinks() {
+                measure_latency((&opened, &sizes), &engine.dense, superseded)
+            } else {
+                let Ok(bound) = bind_smaller(&opened, &plan, &engine.dense) else { return };
+                compare_latency((&opened, &sizes), [&dense.dense, &bound], superseded)
+            };
+            match measured {
                 Ok(Some((comparison, layers))) => job.send(Report::Latency { ticket, comparison, layers }),
                 Ok(None) => {}
                 Err(error) => tracing::debug!("latency was not measured: {error}"),
@@ -477,6 +492,7 @@ impl Session {
                 if ticket == self.ticket {
                     self.scoreboard.latency.set(comparison);
                     self.scoreboard.layer_times = layers;
+                    self.latency_of = self.effect();
                 }
             }
             Report::Macs { round, macs, total } => {
@@ -611,6 +627,11 @@ impl Session {
         let complete = evaluation.is_complete();
         if let (true, Some(step), Some(data)) = (complete, step, &self.data) {
             let metrics = StepMetrics { evaluation: evaluation.clone(), data: data.fingerprint };
+            if ticket == self.ticket
+                && let Some(effect) = self.effect()
+            {
+                self.accuracy_of = Some((effect, metrics.data, evaluation.clone()));
+            }
             if ticket == self.ticket
                 && let Some(history) = self.history_mut()
             {

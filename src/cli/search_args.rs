@@ -1,6 +1,6 @@
 use super::args::{CalibrationArgs, DataArgs, PieceFlag, StructureArgs, granularity, positive, share};
 use crate::prune::{Allocation, Criterion, Granularity};
-use crate::search::solve::{Limit, Quantity, Strategy};
+use crate::search::solve::{Limit, Quantity, Strategy, UnknownLimit};
 use crate::search::sweep::{Cost, Shard};
 use clap::Args;
 use std::path::PathBuf;
@@ -27,7 +27,8 @@ pub struct SensitivityArgs {
         default_value = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9")]
     pub ratios: Vec<f64>,
     /// End a curve at the first point that lost so many points of accuracy; 100 measures all of it.
-    #[arg(long, value_name = "PT", default_value_t = 10.0, value_parser = points)]
+    #[arg(long, value_name = "PT", default_value_t = 10.0, allow_negative_numbers = true,
+        value_parser = points)]
     pub max_drop: f64,
     /// Measure on this many examples, the classes in equal shares.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = positive)]
@@ -62,21 +63,21 @@ pub struct SolveArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Lose at most so many points of accuracy.
-    #[arg(long, value_name = "PT", value_parser = points)]
+    #[arg(long, value_name = "PT", allow_negative_numbers = true, value_parser = points)]
     pub max_drop: Option<f64>,
     /// Have at most so many parameters, as a number such as 120k or a share such as -60%; without --shrink those that
     /// are not zero.
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = str::parse::<Limit>)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = limit(Quantity::Params))]
     pub params: Option<Limit>,
     /// Take at most so many multiply-accumulates, such as 1.0G or -50%; without --shrink those with a weight that is not
     /// zero.
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = str::parse::<Limit>)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = limit(Quantity::Macs))]
     pub macs: Option<Limit>,
     /// Have a file of at most so many bytes, such as 2MB or -50%; without --shrink in a zip archive.
-    #[arg(long, value_name = "B", allow_hyphen_values = true, value_parser = str::parse::<Limit>)]
+    #[arg(long, value_name = "B", allow_hyphen_values = true, value_parser = limit(Quantity::Bytes))]
     pub bytes: Option<Limit>,
     /// Take at most so long for one example, such as 8ms or -50%.
-    #[arg(long, value_name = "MS", allow_hyphen_values = true, value_parser = str::parse::<Limit>)]
+    #[arg(long, value_name = "MS", allow_hyphen_values = true, value_parser = limit(Quantity::Latency))]
     pub latency: Option<Limit>,
     /// What is to be as low as it can be: macs, params, bytes, latency or drop; without it macs with --shrink and params
     /// without, or drop where that is not limited.
@@ -119,6 +120,10 @@ pub struct SolveArgs {
     /// Which examples are searched on.
     #[command(flatten)]
     pub calibration: CalibrationArgs,
+}
+
+fn limit(quantity: Quantity) -> impl Fn(&str) -> Result<Limit, UnknownLimit> + Clone {
+    move |text| Limit::parse(quantity, text)
 }
 
 fn strategy(text: &str) -> Result<Strategy, String> {

@@ -79,6 +79,9 @@ pub(super) fn sensitivity(args: &SensitivityArgs, console: &Console) -> Outcome 
         calibrated_on: examples.as_ref().map(crate::data::Dataset::fingerprint),
     };
     let found = run(&request, args, console)?;
+    if let (true, Some(first)) = (found.sensitivity.curves.is_empty(), found.skipped.first()) {
+        return Err(anyhow!("nothing could be scanned: {}", first.reason)).at(&args.model);
+    }
     let skipped = found.skipped.iter();
     let report = Report {
         model: model.display_name(),

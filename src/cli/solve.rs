@@ -65,6 +65,9 @@ pub(super) fn solve(args: &SolveArgs, console: &Console) -> Outcome {
     if args.structure.permute {
         bail!("`--permute` has no effect on what solve removes; leave it out");
     }
+    if args.structure.no_latency && (args.latency.is_some() || args.minimise == Some(Quantity::Latency)) {
+        bail!("`--no-latency` leaves nothing to hold a goal for latency against; leave one of them out");
+    }
     let model = formats::open(&args.model)?;
     let goals = goals(args)?;
     let (search, held_out, of) = parts(args, console)?;
@@ -74,7 +77,7 @@ pub(super) fn solve(args: &SolveArgs, console: &Console) -> Outcome {
     let statistics = Statistics::of_model(&model, &layers);
     let subject =
         Subject { structure: structure.as_ref().ok(), statistics: &statistics, ..Subject::new(&model, &layers) };
-    let mut base = args.plan.as_deref().map_or_else(|| Ok(Plan::dense()), prune::read_plan)?;
+    let mut base = args.plan.as_deref().map_or_else(|| Ok(Plan::dense()), super::plan_file::read)?;
     plan_flags::set_limits(&mut base, &args.structure);
     calibration::set(&mut base, &args.calibration, console);
     let (targets, granularity) = targets(args, &subject, base.shrink)?;

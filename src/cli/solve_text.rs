@@ -50,13 +50,13 @@ pub(super) fn text(report: &Report) -> Vec<String> {
     }
     let held_out = &report.held_out;
     lines.push(format!(
-        "  accuracy on {} held-out examples: {} \u{2192} {}, lost {:.2} pt, 95 % interval {:.2} to {:.2}",
+        "  accuracy on {} held-out examples: {} \u{2192} {}, lost {}, 95 % interval {} to {}",
         figures::count(held_out.n as u64),
         figures::percent(held_out.dense, 2),
         figures::percent(held_out.pruned, 2),
-        held_out.drop,
-        held_out.interval[0],
-        held_out.interval[1],
+        Quantity::Drop.text(held_out.drop),
+        Quantity::Drop.text(held_out.interval[0]),
+        Quantity::Drop.text(held_out.interval[1]),
     ));
     if report.goals.iter().any(|reached| reached.goal.quantity == Quantity::Drop) {
         lines.push(looks(report));

@@ -55,6 +55,12 @@ pub(super) fn sweep(args: &SweepArgs, console: &Console) -> Outcome {
 
 pub(super) fn merge(args: &MergeArgs, console: &Console) -> Outcome {
     OutputKind::check(&args.output)?;
+    let same = |part: &PathBuf, output: &PathBuf| {
+        part == output || part.canonicalize().is_ok_and(|part| output.canonicalize().is_ok_and(|output| part == output))
+    };
+    if let Some(output) = args.output.iter().find(|output| args.parts.iter().any(|part| same(part, output))) {
+        bail!("the result would replace one of the parts: {}", output.display());
+    }
     let parts = args.parts.iter().map(|path| Sweep::read(path)).collect::<Result<Vec<_>, _>>()?;
     let merged = sweep::merge(parts)?;
     write(&merged, &args.output)?;
@@ -189,6 +195,7 @@ fn text(sweep: &Sweep, outputs: &[PathBuf]) -> Vec<String> {
         ">loss",
         ">nonzeros",
         ">MACs",
+        ">nonzero MACs",
         ">smallest",
         ">time",
         "front",
@@ -204,6 +211,7 @@ fn text(sweep: &Sweep, outputs: &[PathBuf]) -> Vec<String> {
             figures::percent(at.top1, 2),
             at.measured.loss.map_or_else(none, |loss| format!("{loss:.4}")),
             figures::short_count(at.nonzeros as f64),
+            at.macs.map_or_else(none, |macs| figures::short_count(macs as f64)),
             at.macs_nonzero.map_or_else(none, |macs| figures::short_count(macs as f64)),
             figures::bytes(at.bytes.smallest().1 as f64),
             at.milliseconds.map_or_else(none, figures::milliseconds),
@@ -214,6 +222,11 @@ fn text(sweep: &Sweep, outputs: &[PathBuf]) -> Vec<String> {
     lines.push(String::new());
     lines
         .push(format!("* no other point is more accurate for as few {}, or as accurate for fewer", sweep.cost.title()));
+    let patterns: std::collections::BTreeSet<String> =
+        asked.settings.iter().filter(|s| s.granularity.is_pattern()).map(|s| s.granularity.to_string()).collect();
+    lines.extend(patterns.iter().map(|pattern| {
+        format!("{pattern} says by itself how much goes: it has one point, whatever the ratios and allocations")
+    }));
     lines.extend(sweep.refused.iter().map(|refused| format!("left out: {}: {}", refused.setting, refused.reason)));
     lines.extend(outputs.iter().map(|path| format!("written: {}", path.display())));
     lines

@@ -135,7 +135,7 @@ mod tests {
         assert!((codes.squared_error - (2.0 + 0.005f64.powi(2))).abs() < 1e-6, "{}", codes.squared_error);
         let columns = Codes::of(&[1.27, -0.635, 0.0, 254.0, 1.0, 0.0], &[2, 3], 1, WeightRange::Max);
         assert_eq!(columns.scales, [2.0, 1.0 / 127.0, 1.0]);
-        assert_eq!(columns.codes, [1, -81, 0, 127, 127, 0]);
+        assert_eq!(columns.values, [1, -81, 0, 127, 127, 0]);
     }
 
     #[test]

@@ -81,6 +81,7 @@ const fn filters(purpose: PathPurpose) -> &'static [(&'static str, &'static [&'s
         PathPurpose::OpenDataFolder | PathPurpose::OpenCalibration => &[],
         PathPurpose::OpenPlan => &[("Plans", &["json", "toml"])],
         PathPurpose::SaveSensitivity => &[("Table", &["csv"]), ("Picture", &["svg", "png"])],
+        PathPurpose::SaveSweep => &[("Table", &["csv"]), ("All of it", &["json"]), ("Picture", &["svg", "png"])],
         PathPurpose::SavePlan => &[("Plan", &["json", "toml"])],
         PathPurpose::Export => {
             &[("ONNX", &["onnx"]), ("safetensors", &["safetensors"]), ("PyTorch", &["pth", "pt"]), ("NumPy", &["npz"])]

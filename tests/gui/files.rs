@@ -171,3 +171,35 @@ fn a_saved_plan_is_what_the_command_line_names_until_the_plan_changes() {
     driver.send(Command::Undo);
     assert!(!driver.session().command_line().unwrap().needs_plan_file);
 }
+
+#[test]
+fn the_own_picker_takes_enter_at_once_and_says_which_endings_it_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut driver = Driver::on_sample();
+    driver.send(Command::SetScan(secateur::app::Scan { examples: 32, ..Default::default() }));
+    driver.send(Command::StartScan);
+    driver.settle();
+    for (name, saved) in [("s.xyz", false), ("s.svg", true)] {
+        let path = folder.path().join(name);
+        driver.send(Command::Toggle(Overlay::PathPicker(PathPurpose::SaveSensitivity)));
+        driver.harness.run_steps(2);
+        driver.harness.key_press_modifiers(egui::Modifiers::COMMAND, Key::A);
+        driver.harness.run_steps(1);
+        driver.harness.get_by_label("Path").type_text(path.to_str().unwrap());
+        driver.harness.run_steps(1);
+        driver.harness.key_press(Key::Enter);
+        // The folder is looked at on a thread of its own.
+        let limit = std::time::Instant::now() + std::time::Duration::from_mins(1);
+        let refused = "The name has to end in .csv, .svg or .png.";
+        while driver.session().view().overlay.is_some()
+            && driver.harness.query_by_label(refused).is_none()
+            && std::time::Instant::now() < limit
+        {
+            driver.harness.run_steps(1);
+        }
+        driver.settle();
+        assert_eq!((driver.session().view().overlay.is_none(), path.exists()), (saved, saved), "{name}");
+        driver.send(Command::CloseOverlay);
+        driver.harness.run_steps(2);
+    }
+}

@@ -2,8 +2,8 @@
 
 use super::Driver;
 use egui_kittest::kittest::Queryable;
-use secateur::app::{Command, Scan, SensitivityPicture, Sweeping, Tab};
-use secateur::prune::{Allocation, Cut};
+use secateur::app::{Command, EditPhase, Listing, Scan, SensitivityPicture, Sweeping, Tab, Target};
+use secateur::prune::{Allocation, Criterion, Cut};
 use secateur::search::solve::Quantity;
 
 /// The sample, with few examples so that a scan takes a moment.
@@ -91,4 +91,68 @@ fn a_goal_is_searched_on_calibration_examples_and_checked_on_others() {
     driver.settle();
     let problem = driver.session().search().unwrap().problem.clone().unwrap();
     assert!(problem.contains("can be had"), "{problem}");
+}
+
+#[test]
+fn a_sweep_says_what_it_measured_and_is_saved() {
+    let mut driver = on_few_examples();
+    driver.send(Command::ShowTab(Tab::TradeOff));
+    driver.send(Command::SetSweeping(Sweeping { allocations: vec![Allocation::Lamp], ..Sweeping::default() }));
+    driver.send(Command::StartSweep);
+    driver.settle();
+    let said = "Weights of layers by Magnitude |w|, zeros only, 11 points on 64 examples";
+    assert!(driver.harness.query_by_label(said).is_some());
+    assert!(driver.harness.query_by_label("measured for another setting").is_none());
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["s.csv", "s.json", "s.svg", "s.png"] {
+        driver.send(Command::SaveSweep(folder.path().join(name)));
+        driver.settle();
+        assert!(folder.path().join(name).metadata().unwrap().len() > 200, "{name}");
+    }
+    driver.send(Command::SetCriterion { target: Target::Layer(0), criterion: Criterion::Random });
+    driver.settle();
+    assert!(driver.harness.query_by_label("measured for another setting").is_some());
+}
+
+#[test]
+fn a_scan_of_groups_leaves_that_of_layers_where_it_is() {
+    let mut driver = on_few_examples();
+    driver.send(Command::StartScan);
+    driver.settle();
+    driver.send(Command::ShowListing(Listing::Groups));
+    assert!(driver.session().sensitivity().is_none(), "groups were not measured yet");
+    driver.send(Command::StartScan);
+    driver.settle();
+    assert_eq!(driver.session().sensitivity().unwrap().curves.len(), 3);
+    driver.send(Command::ShowListing(Listing::Layers));
+    assert_eq!(driver.session().sensitivity().unwrap().curves.len(), 4);
+}
+
+#[test]
+fn without_calibration_examples_the_pages_say_what_to_open() {
+    let mut driver = Driver::new(egui::vec2(1280.0, 720.0), egui::Theme::Dark, None);
+    let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_models/lenet-5.safetensors");
+    driver.send(Command::OpenModel(model));
+    driver.settle();
+    for tab in [Tab::Sensitivity, Tab::TradeOff] {
+        driver.send(Command::ShowTab(tab));
+        driver.harness.run_steps(2);
+        assert!(driver.harness.query_by_label("Open calibration data…").is_some(), "{tab:?}");
+    }
+}
+
+#[test]
+fn history_keeps_the_step_in_use_in_sight() {
+    let mut driver = Driver::on_sample();
+    for share in [0.1, 0.2, 0.3, 0.4, 0.5, 0.6] {
+        let cut = Cut::Sparsity(share);
+        driver.send(Command::SetCut { target: Target::Layer(0), cut, phase: EditPhase::Settled });
+        driver.send(Command::Undo);
+    }
+    driver.send(Command::SetCut { target: Target::Layer(0), cut: Cut::Sparsity(0.7), phase: EditPhase::Settled });
+    driver.settle();
+    driver.harness.run_steps(30);
+    let card = driver.harness.get_by_label_contains("Latency, batch 1").rect();
+    let step = driver.harness.get_by_label("Step conv1 70.0 %").rect();
+    assert!(card.y_range().contains(step.center().y), "{step:?} lies beside {card:?}");
 }

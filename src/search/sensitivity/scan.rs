@@ -37,7 +37,8 @@ pub type Found<'a> = &'a mut dyn FnMut(&Measured, &Curve);
 /// points. Every point is what an evaluation of the masked model gives, to the bit. Of ratios that ask for the same
 /// number of pieces one is measured, and nothing that the cache holds.
 ///
-/// `observe` hears how many examples of how many have been seen, `found` every curve as it grows by a point.
+/// `observe` hears how many examples of how many have been measured; the whole becomes less with every point that need
+/// not be measured. `found` hears every curve as it grows by a point.
 ///
 /// # Errors
 /// [`SearchError::Cancelled`] if `observe` broke: what was measured until then is in the cache. Others if model, data
@@ -140,6 +141,11 @@ struct Progress<'a> {
 }
 
 impl Progress<'_> {
+    /// What takes no time is no part of the way: the time that is left follows from what was measured alone.
+    const fn leave_out(&mut self, examples: u64) {
+        self.total -= examples;
+    }
+
     fn tell(&mut self, more: usize) -> ControlFlow<()> {
         (self.observe)(self.done + more as u64, self.total)
     }
@@ -161,17 +167,24 @@ impl Scanner<'_, '_> {
         ladder: &[f64],
         found: Found<'_>,
     ) -> Result<(Measured, Vec<Curve>), SearchError> {
+        let each = self.replay.examples() as u64;
         let dense = match self.cache.dense() {
-            Some(known) => known,
-            None => self.measure(self.request.dense)?,
+            Some(known) => {
+                self.progress.leave_out(each);
+                known
+            }
+            None => {
+                let measured = self.measure(self.request.dense)?;
+                self.progress.done += each;
+                measured
+            }
         };
         self.cache.set_dense(dense);
-        self.progress.done += self.replay.examples() as u64;
         let mut curves = Vec::with_capacity(order.len());
         for &(step, target) in order {
-            let end = self.progress.done + (ladder.len() * self.replay.examples()) as u64;
-            curves.push(self.curve((step, target), dense, ladder, found)?);
-            self.progress.done = end;
+            let curve = self.curve((step, target), dense, ladder, found)?;
+            self.progress.leave_out((ladder.len() - curve.points.len()) as u64 * each);
+            curves.push(curve);
         }
         Ok((dense, curves))
     }
@@ -193,11 +206,20 @@ impl Scanner<'_, '_> {
             let (pieces, removed) = counts(&mask, target);
             curve.pieces = pieces;
             let same = curve.points.iter().find(|point| point.removed == removed).map(|point| point.measured);
-            let measured = match same.or_else(|| (removed == 0).then_some(dense)) {
-                Some(measured) => measured,
-                None => self.point(step, target, (&mask, removed))?,
+            let known = same.or_else(|| (removed == 0).then_some(dense)).or_else(|| {
+                let known = self.cache.get(target, removed);
+                self.known += usize::from(known.is_some());
+                known
+            });
+            let each = self.replay.examples() as u64;
+            let measured = if let Some(known) = known {
+                self.progress.leave_out(each);
+                known
+            } else {
+                let measured = self.point(step, target, (&mask, removed))?;
+                self.progress.done += each;
+                measured
             };
-            self.progress.done += self.replay.examples() as u64;
             let point = Point { ratio, removed, measured };
             curve.points.push(point);
             found(&dense, &curve);
@@ -208,17 +230,13 @@ impl Scanner<'_, '_> {
         Ok(curve)
     }
 
-    /// A point that the curve does not have yet, known from before or measured now.
+    /// A point that is not known yet.
     fn point(
         &mut self,
         step: usize,
         target: &Target,
         (mask, removed): (&Mask, usize),
     ) -> Result<Measured, SearchError> {
-        if let Some(known) = self.cache.get(target, removed) {
-            self.known += 1;
-            return Ok(known);
-        }
         let progress = &mut self.progress;
         self.replay.advance(step, &mut || progress.tell(0))?;
         let edited = self.request.dense.rebind(&self.request.subject.masked(mask)?)?;

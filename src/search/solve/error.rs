@@ -67,6 +67,19 @@ pub enum SolveError {
         /// Percentage points asked for.
         asked: f64,
     },
+    /// What was measured is too uncertain to let anything go.
+    #[error(
+        "nothing could go: measured on {searched} examples and checked on {held_out}, a drop of {asked:.2} pt cannot be told \
+         from chance; search on more examples, or allow a larger drop"
+    )]
+    TooUncertain {
+        /// Examples of the search.
+        searched: usize,
+        /// Examples kept for the check.
+        held_out: usize,
+        /// Percentage points that may be lost.
+        asked: f64,
+    },
     /// The same examples twice.
     #[error("the examples to search on and those to check on are the same")]
     SameExamples,

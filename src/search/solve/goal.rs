@@ -54,7 +54,9 @@ impl Quantity {
             Self::Params | Self::Macs => scaled(value, &[(1e9, "G"), (1e6, "M"), (1e3, "k")]),
             Self::Bytes => scaled(value, &[(1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")]),
             Self::Latency => format!("{value:.3} ms"),
-            Self::Drop => format!("{value:.2} pt"),
+            // A drop below zero is a gain; what rounds to nothing is neither.
+            Self::Drop if value < -0.005 => format!("\u{2212}{:.2} pt", -value),
+            Self::Drop => format!("{:.2} pt", value.max(0.0)),
         }
     }
 }
@@ -99,33 +101,56 @@ impl Limit {
     }
 }
 
-/// A limit that cannot be read.
+/// A limit that cannot be read as one of this quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a share such as -60% or a figure such as 120k, 1.5M, 2MB or 8ms")]
-pub struct UnknownLimit;
+#[error("expected {}", how_to_write(*.0))]
+pub struct UnknownLimit(Quantity);
 
-impl FromStr for Limit {
-    type Err = UnknownLimit;
+const fn how_to_write(quantity: Quantity) -> &'static str {
+    match quantity {
+        Quantity::Params => "a share such as -60% or a number such as 120k",
+        Quantity::Macs => "a share such as -60% or a number such as 1.5M",
+        Quantity::Bytes => "a share such as -60% or a size such as 2MB",
+        Quantity::Latency => "a share such as -60% or a time such as 8ms",
+        Quantity::Drop => "points of accuracy such as 0.5",
+    }
+}
 
-    /// `-60%` reduces by three fifths and `40%` to two fifths; figures may end in k, M, G or T, with B for bytes, or in ms.
-    fn from_str(text: &str) -> Result<Self, UnknownLimit> {
+impl Limit {
+    /// Reads a limit of a quantity: `-60%` reduces by three fifths and `40%` to two fifths. Figures may end in k, M, G or
+    /// T, of bytes with B behind it; those of time in ms, those of the drop in pt, and neither is reduced by a share.
+    ///
+    /// # Errors
+    /// [`UnknownLimit`] says how limits of the quantity are written.
+    pub fn parse(quantity: Quantity, text: &str) -> Result<Self, UnknownLimit> {
+        let wrong = || UnknownLimit(quantity);
         let number = |text: &str| match text.trim().parse::<f64>() {
             Ok(value) if value.is_finite() => Ok(value),
-            _ => Err(UnknownLimit),
+            _ => Err(wrong()),
         };
+        if quantity == Quantity::Drop {
+            let points = number(text.trim().trim_end_matches("pt"))?;
+            return if (0.0..=100.0).contains(&points) { Ok(Self::AtMost(points)) } else { Err(wrong()) };
+        }
         if let Some(percent) = text.trim().strip_suffix('%') {
             let share = number(percent)? / 100.0;
             let reduced = if percent.trim().starts_with('-') { -share } else { 1.0 - share };
-            return if (0.0..=1.0).contains(&reduced) { Ok(Self::Reduce(reduced)) } else { Err(UnknownLimit) };
+            return if (0.0..=1.0).contains(&reduced) { Ok(Self::Reduce(reduced)) } else { Err(wrong()) };
         }
         let text = text.trim();
-        let text = text.strip_suffix("ms").or_else(|| text.strip_suffix('B')).unwrap_or(text);
+        // A unit of another quantity is a slip, not a limit.
+        let text = match quantity {
+            Quantity::Bytes => text.strip_suffix('B').unwrap_or(text),
+            Quantity::Latency => text.strip_suffix("ms").unwrap_or(text),
+            _ => text,
+        };
         let units = [('k', 1e3), ('K', 1e3), ('M', 1e6), ('G', 1e9), ('T', 1e12)];
-        let scaled = units.into_iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)));
+        let units = if quantity == Quantity::Latency { &[][..] } else { &units };
+        let scaled = units.iter().copied().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)));
         let (digits, size) = scaled.unwrap_or((text, 1.0));
         match number(digits)? * size {
             value if value >= 0.0 => Ok(Self::AtMost(value)),
-            _ => Err(UnknownLimit),
+            _ => Err(wrong()),
         }
     }
 }
@@ -145,16 +170,39 @@ mod tests {
 
     #[test]
     fn limits_are_shares_or_figures_with_a_unit() {
-        let read = |text: &str| text.parse::<Limit>().unwrap();
-        assert_eq!(read("-60%"), Limit::Reduce(0.6));
-        assert_eq!(read("25 %"), Limit::Reduce(0.75));
+        use Quantity::{Bytes, Drop, Latency, Macs, Params};
+        let read = |quantity, text: &str| Limit::parse(quantity, text).unwrap();
+        assert_eq!(read(Macs, "-60%"), Limit::Reduce(0.6));
+        assert_eq!(read(Latency, "25 %"), Limit::Reduce(0.75));
+        let figures = [(Macs, "1.5M"), (Bytes, "2MB"), (Latency, "8 ms"), (Params, "120k"), (Drop, "0.5 pt")];
         assert_eq!(
-            [read("1.5M"), read("2MB"), read("8ms"), read("120k"), read("0.5")],
-            [Limit::AtMost(1.5e6), Limit::AtMost(2e6), Limit::AtMost(8.0), Limit::AtMost(1.2e5), Limit::AtMost(0.5)]
+            figures.map(|(quantity, text)| read(quantity, text)),
+            [1.5e6, 2e6, 8.0, 1.2e5, 0.5].map(Limit::AtMost)
         );
+        assert_eq!([read(Bytes, "512"), read(Latency, "8")], [512.0, 8.0].map(Limit::AtMost));
         for wrong in ["-3", "-160%", "120%", "lots", "", "M", "nan", "inf"] {
-            assert!(wrong.parse::<Limit>().is_err(), "{wrong}");
+            assert!(Limit::parse(Macs, wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_unit_of_another_quantity_is_refused_with_how_it_is_written() {
+        use Quantity::{Bytes, Drop, Latency, Macs, Params};
+        for (quantity, text, way) in [
+            (Latency, "8MB", "8ms"),
+            (Latency, "8k", "8ms"),
+            (Macs, "8ms", "1.5M"),
+            (Params, "2MB", "120k"),
+            (Bytes, "8ms", "2MB"),
+            (Drop, "50%", "0.5"),
+        ] {
+            let refused = Limit::parse(quantity, text).unwrap_err().to_string();
+            assert!(refused.contains(way), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_a_figure_or_a_share_of_what_there_was() {
         assert_eq!(Limit::Reduce(0.6).value(50.0), 20.0);
     }
 
@@ -163,6 +211,6 @@ mod tests {
         assert_eq!(Quantity::Macs.text(12_345_678.0), "12.35 M");
         assert_eq!(Quantity::Bytes.text(999_900.0), "1.00 MB");
         assert_eq!(Quantity::Params.text(512.0), "512");
-        assert_eq!(Quantity::Drop.text(0.5), "0.50 pt");
+        assert_eq!([0.5, -0.021, -0.001].map(|v| Quantity::Drop.text(v)), ["0.50 pt", "\u{2212}0.02 pt", "0.00 pt"]);
     }
 }

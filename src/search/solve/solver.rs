@@ -191,6 +191,15 @@ fn check(
     let right = answers(request.dense, request.held_out, &options, &mut |done| tell(done, 0))?.right;
     let (mut looks, mut last) = (0, None);
     for (at, deviations) in chosen {
+        let untouched = request.base.is_dense() && lab.trials[at].removed.iter().all(|&removed| removed == 0);
+        if let (true, Some(asked)) = (untouched && bounds.objective != Quantity::Drop, bounds.drop) {
+            // The model as it was opened reaches any drop, and is no answer.
+            if looks > 0 {
+                break;
+            }
+            let (searched, held_out) = (request.search.len(), request.held_out.len());
+            return Err(SolveError::TooUncertain { searched, held_out, asked });
+        }
         let plan = lab.space.plan(&lab.trials[at].removed);
         let costs = lab.costs(&plan, &lab.asked, watch)?;
         let holds = |&(quantity, most): &(Quantity, f64)| costs.get(quantity).is_some_and(|value| value <= most);

@@ -117,7 +117,7 @@ fn drop_of(points: f64) -> Goal {
 }
 
 fn goal(quantity: Quantity, limit: &str) -> Goal {
-    Goal { quantity, limit: limit.parse().unwrap() }
+    Goal { quantity, limit: Limit::parse(quantity, limit).unwrap() }
 }
 
 #[test]

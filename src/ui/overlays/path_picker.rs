@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub struct PickerState {
     text: String,
     asked: Option<String>,
+    /// What was on the line when Enter was pressed.
+    entered: Option<String>,
     looker: Option<Slot<Found>>,
     found: Option<Found>,
     ready: bool,
@@ -78,14 +80,26 @@ pub fn path_picker(ui: &mut Ui, purpose: PathPurpose, state: &mut PickerState, s
     }
     let response = response.accessible_name("Path");
     let entered = response.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
+    // What was typed last may not have been looked at when Enter is pressed.
+    if entered {
+        state.entered = Some(state.text.clone());
+        response.request_focus();
+    }
+    state.entered = state.entered.take().filter(|entered| *entered == state.text);
     state.look(ui.ctx());
+    let held: Vec<String> = endings(purpose).iter().map(|(ending, holds)| format!(".{ending} holds {holds}")).collect();
+    if !held.is_empty() {
+        ui.label(RichText::new(held.join(" · ")).font(theme::caption()).color(scene.t.faint));
+    }
     listing(ui, state, scene);
     ui.add_space(8.0);
     let problem = problem(purpose, state);
-    let mut confirmed = entered && problem.is_none();
+    let mut confirmed = problem.is_none() && state.entered.is_some();
+    let refused = problem.is_some() && state.entered.is_some();
     ui.horizontal(|ui| {
         if let Some(problem) = &problem {
-            ui.label(RichText::new(problem).font(theme::caption()).color(scene.t.faint));
+            let ink = if refused { scene.t.caution } else { scene.t.faint };
+            ui.label(RichText::new(problem).font(theme::caption()).color(ink));
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let verb = if writes(purpose) { "Save" } else { "Open" };
@@ -108,6 +122,7 @@ pub fn chosen(purpose: PathPurpose, path: PathBuf) -> Command {
         PathPurpose::OpenData | PathPurpose::OpenDataFolder => Command::OpenData(path),
         PathPurpose::OpenCalibration => Command::OpenCalibration(path),
         PathPurpose::SaveSensitivity => Command::SaveSensitivity(path),
+        PathPurpose::SaveSweep => Command::SaveSweep(path),
         PathPurpose::OpenPlan => Command::OpenPlan(path),
         PathPurpose::SavePlan => Command::SavePlan(path),
         PathPurpose::Export => Command::Export(path),
@@ -122,6 +137,7 @@ pub const fn title(purpose: PathPurpose) -> &'static str {
         PathPurpose::OpenDataFolder => "Open data folder",
         PathPurpose::OpenCalibration => "Open calibration data",
         PathPurpose::SaveSensitivity => "Save sensitivity",
+        PathPurpose::SaveSweep => "Save sweep",
         PathPurpose::OpenPlan => "Open plan",
         PathPurpose::SavePlan => "Save plan",
         PathPurpose::Export => "Export pruned model",
@@ -130,7 +146,21 @@ pub const fn title(purpose: PathPurpose) -> &'static str {
 
 /// Whether a file is written, so that it need not exist.
 pub const fn writes(purpose: PathPurpose) -> bool {
-    matches!(purpose, PathPurpose::SavePlan | PathPurpose::Export | PathPurpose::SaveSensitivity)
+    matches!(purpose, PathPurpose::SavePlan | PathPurpose::Export) || !endings(purpose).is_empty()
+}
+
+/// Endings of the names of what is written, with what they hold; any without.
+pub const fn endings(purpose: PathPurpose) -> &'static [(&'static str, &'static str)] {
+    match purpose {
+        PathPurpose::SaveSensitivity => &[("csv", "all points"), ("svg", "the picture"), ("png", "the picture")],
+        PathPurpose::SaveSweep => &[
+            ("csv", "all points"),
+            ("json", "the points with their plans"),
+            ("svg", "the picture"),
+            ("png", "the picture"),
+        ],
+        _ => &[],
+    }
 }
 
 /// Where a dialog starts: beside the opened model.
@@ -141,6 +171,7 @@ pub fn suggestion(purpose: PathPurpose, scene: &Scene<'_>) -> String {
     let stem = model.as_ref().and_then(|m| m.file_stem()).map_or_else(|| "model".into(), |s| s.to_string_lossy());
     match purpose {
         PathPurpose::SaveSensitivity => folder.join(format!("{stem}.sensitivity.csv")).display().to_string(),
+        PathPurpose::SaveSweep => folder.join(format!("{stem}.sweep.csv")).display().to_string(),
         PathPurpose::SavePlan => folder.join(format!("{stem}.plan.json")).display().to_string(),
         PathPurpose::Export => {
             let extension = model.as_deref().map_or("safetensors", extension_in_kind);
@@ -162,7 +193,7 @@ fn problem(purpose: PathPurpose, state: &PickerState) -> Option<String> {
         match (found.is_folder, found.folder_exists) {
             (true, _) => "Add a file name.",
             (false, false) => "This folder does not exist.",
-            _ => return None,
+            _ => return unfit_ending(purpose, Path::new(state.text.trim())),
         }
     } else if matches!(purpose, PathPurpose::OpenData | PathPurpose::OpenDataFolder | PathPurpose::OpenCalibration) {
         if found.is_file || found.is_folder {
@@ -175,6 +206,18 @@ fn problem(purpose: PathPurpose, state: &PickerState) -> Option<String> {
         "Choose a file."
     };
     Some(problem.to_owned())
+}
+
+/// What the name has to end in, unless it does.
+fn unfit_ending(purpose: PathPurpose, path: &Path) -> Option<String> {
+    let endings = endings(purpose);
+    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+    if endings.is_empty() || endings.iter().any(|(known, _)| *known == ending) {
+        return None;
+    }
+    let (last, others) = endings.split_last()?;
+    let others: Vec<String> = others.iter().map(|(ending, _)| format!(".{ending}")).collect();
+    Some(format!("The name has to end in {} or .{}.", others.join(", "), last.0))
 }
 
 fn listing(ui: &mut Ui, state: &mut PickerState, scene: &Scene<'_>) {

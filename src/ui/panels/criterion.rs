@@ -4,15 +4,25 @@ use crate::prune::{Calibration, Criterion, Granularity, Needs};
 use crate::ui::Scene;
 use crate::ui::theme;
 use crate::ui::widgets::{NumberField, link_button};
-use egui::{ComboBox, RichText, Ui};
+use egui::{ComboBox, Label, RichText, Ui};
 
-/// Headings of the menu, with the criteria that stand under them.
-const KINDS: [(&str, Needs); 4] = [
-    ("By magnitude", Needs::Statistics),
-    ("From the model", Needs::Model),
-    ("From activations", Needs::Examples),
-    ("From gradients", Needs::Labels),
-];
+/// Headings of the menu, in its order.
+const HEADINGS: [&str; 5] = ["By magnitude", "From the model", "From activations", "From gradients", "To compare with"];
+
+/// The heading that a criterion stands under.
+const fn heading_of(criterion: Criterion) -> &'static str {
+    match criterion.needs() {
+        // It asks nothing of the model.
+        _ if matches!(criterion, Criterion::Random) => HEADINGS[4],
+        Needs::Statistics => HEADINGS[0],
+        Needs::Model => HEADINGS[1],
+        Needs::Examples => HEADINGS[2],
+        Needs::Labels => HEADINGS[3],
+    }
+}
+
+/// Height up to which all criteria stand in the menu without scrolling.
+pub(crate) const MENU: f32 = 560.0;
 
 /// Chooses how pieces are ranked; tells what was chosen.
 pub(super) fn criterion_choice(
@@ -28,9 +38,10 @@ pub(super) fn criterion_choice(
         let shown = criterion_title(now, granularity);
         let response = ComboBox::from_id_salt("Criterion")
             .width(ui.available_width())
-            .height(420.0)
+            .height(MENU)
+            .truncate()
             .selected_text(shown)
-            .show_ui(ui, |ui| criteria_menu(ui, granularity, &mut chosen));
+            .show_ui(ui, |ui| criteria_menu(ui, granularity, &mut chosen, scene));
         response.response.on_hover_text(now.sentence()).accessible_name("Criterion");
     });
     if now.is_calibrated() {
@@ -39,24 +50,31 @@ pub(super) fn criterion_choice(
     (chosen != now).then_some(chosen)
 }
 
-/// The criteria that rank some pieces, under headings.
-pub(crate) fn criteria_menu(ui: &mut Ui, granularity: Granularity, chosen: &mut Criterion) {
+/// The criteria that rank some pieces, under headings; those that cannot rank what is looked at with the reason.
+pub(crate) fn criteria_menu(ui: &mut Ui, granularity: Granularity, chosen: &mut Criterion, scene: &Scene<'_>) {
     let t = theme::tokens(ui.ctx());
-    for (heading, needs) in KINDS {
-        let fits = |c: &Criterion| c.needs() == needs && c.ranks(granularity);
-        let alike: Vec<Criterion> = match needs {
+    // All of them are to be seen at once on a small screen, too.
+    ui.spacing_mut().item_spacing.y = 1.0;
+    ui.spacing_mut().interact_size.y = 22.0;
+    ui.spacing_mut().button_padding.y = 3.0;
+    for heading in HEADINGS {
+        let fits = |c: &Criterion| heading_of(*c) == heading && c.ranks(granularity);
+        let alike: Vec<Criterion> = match heading {
             // For single weights every norm is the magnitude itself.
-            Needs::Statistics if granularity.by_weight() => vec![norm_of_weights(*chosen)],
+            _ if heading == HEADINGS[0] && granularity.by_weight() => vec![norm_of_weights(*chosen)],
             _ => Criterion::ALL.into_iter().filter(fits).collect(),
         };
         if alike.is_empty() {
             continue;
         }
-        ui.add_space(2.0);
+        ui.add_space(3.0);
         ui.label(RichText::new(heading).font(theme::caption()).color(t.faint));
         for criterion in alike {
-            let item = ui.selectable_value(chosen, criterion, criterion_title(criterion, granularity));
-            item.on_hover_text(criterion.sentence());
+            let problem = scene.session.why_not_criterion(criterion);
+            ui.add_enabled_ui(problem.is_none() || criterion == *chosen, |ui| {
+                let item = ui.selectable_value(chosen, criterion, criterion_title(criterion, granularity));
+                item.on_hover_text(criterion.sentence()).on_disabled_hover_text(problem.unwrap_or_default());
+            });
         }
     }
 }
@@ -94,9 +112,8 @@ fn examples(ui: &mut Ui, criterion: Criterion, scene: &mut Scene<'_>) {
             scene.send(Command::SetCalibration(Calibration { examples, ..now }));
         }
         let text = format!("of {} {} examples", data.len(), data.name());
-        ui.label(small(text).color(scene.t.dim)).on_hover_text(data.path().display().to_string());
+        // A long name must not push the panel wider.
+        let label = ui.add(Label::new(small(text.clone()).color(scene.t.dim)).truncate());
+        label.on_hover_text(format!("{text}: {}", data.path().display()));
     });
-    if scene.session.is_scoring() {
-        ui.label(small("Scores are being worked out…".to_owned()).color(scene.t.dim));
-    }
 }

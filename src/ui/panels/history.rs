@@ -38,6 +38,13 @@ pub fn history(ui: &mut Ui, rect: Rect, scene: &mut Scene<'_>) {
         for (id, step) in history.steps() {
             node(ui, place(id), id, step, scene);
         }
+        // The step in use may lie in a lane below, or have been left behind on the left.
+        let seen = ui.scope_id().with("step in sight");
+        let now = (history.current(), history.steps().count());
+        if ui.data(|d| d.get_temp(seen)) != Some(now) {
+            ui.data_mut(|d| d.insert_temp(seen, now));
+            ui.scroll_to_rect(Rect::from_center_size(place(now.0), vec2(2.0 * MARGIN, 2.0 * MARGIN)), None);
+        }
     });
 }
 

@@ -151,8 +151,11 @@ pub(super) fn choice<T: Copy + PartialEq>(
     let mut chosen = now;
     let shown = options.iter().find(|(value, _)| *value == now).map_or("", |(_, text)| text);
     ui.add_enabled_ui(enabled, |ui| {
-        let response =
-            ComboBox::from_id_salt(name).width(ui.available_width()).selected_text(shown).show_ui(ui, |ui| {
+        let response = ComboBox::from_id_salt(name)
+            .width(ui.available_width())
+            .truncate()
+            .selected_text(shown)
+            .show_ui(ui, |ui| {
                 for (value, text) in options {
                     ui.selectable_value(&mut chosen, *value, *text);
                 }

@@ -66,8 +66,9 @@ fn header(ui: &mut Ui, scene: &mut Scene<'_>) {
             sort_menu(ui, scene);
             let rows = scene.session.view().rows.len();
             let selected = scene.session.selection().len();
-            let text = if selected > 1 { format!("{rows} · {selected} selected") } else { rows.to_string() };
-            ui.label(RichText::new(text).family(theme::strong()).color(scene.t.dim).size(12.0));
+            let text = if selected > 1 { format!("{selected} of {rows}") } else { rows.to_string() };
+            let label = ui.label(RichText::new(text).family(theme::strong()).color(scene.t.dim).size(12.0));
+            label.on_hover_text(if selected > 1 { "Layers selected, of those listed." } else { "Layers listed." });
         });
     });
 }
@@ -203,7 +204,7 @@ fn paint_row(ui: &Ui, body: Rect, project: &Project, index: usize, scene: &Scene
     let small = FontId::new(11.0, FontFamily::Proportional);
     clipped_text(ui, pos2(text_left, body.top() + 25.0), text_width, &below, small.clone(), t.faint);
 
-    let thumbnail = &project.opened.thumbnails[index];
+    let thumbnail = project.opened.thumbnail(index, &project.plan().layer(&layer.name));
     let cut = cut_position(preview, project, index, thumbnail.max);
     DistributionBars { heights: &thumbnail.heights, cut, muted: !prunable }.paint(ui.painter(), bars, t);
     if prunable {

@@ -328,15 +328,16 @@ fn latency(scene: &Scene<'_>) -> Figure {
     };
     let change = (both.ratio - 1.0) * 100.0;
     // Less than the runs differ among themselves is no change.
-    let ink = match (both.is_slower(), both.is_faster()) {
-        (true, _) => scene.t.cut,
-        (_, true) => scene.t.better,
-        _ => scene.t.dim,
+    let (text, ink) = match (both.is_slower(), both.is_faster()) {
+        (true, _) => (figures::change(change, 0, "%"), scene.t.cut),
+        (_, true) => (figures::change(change, 0, "%"), scene.t.better),
+        _ if both.a == both.b => ("±0 %".to_owned(), scene.t.dim),
+        _ => ("no change".to_owned(), scene.t.dim),
     };
     Figure {
         label: LATENCY,
         value: figures::milliseconds(both.b.median_ms),
-        change: Some((figures::change(change, 0, "%"), ink)),
+        change: Some((text, ink)),
         reference: format!(
             "dense {} · {}",
             figures::milliseconds(both.a.median_ms),

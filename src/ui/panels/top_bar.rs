@@ -29,6 +29,10 @@ fn menus(ui: &mut Ui, scene: &mut Scene<'_>) {
         let button = Button::new(title).frame_when_inactive(false);
         MenuButton::from_button(button).ui(ui, |ui| {
             ui.set_min_width(240.0);
+            // The longest menu ends above the lower edge of a small window.
+            ui.spacing_mut().item_spacing.y = 1.0;
+            ui.spacing_mut().interact_size.y = 22.0;
+            ui.spacing_mut().button_padding.y = 3.0;
             for entry in entries.iter().filter(|e| e.menu == menu) {
                 if entry.starts_group {
                     ui.separator();

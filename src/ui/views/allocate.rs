@@ -1,5 +1,6 @@
+use super::lacking::lacking;
 use crate::app::{Command, Project, Proposal, Proposals, figures};
-use crate::prune::Share;
+use crate::prune::{Allocation, PruneError, Share};
 use crate::ui::Scene;
 use crate::ui::theme::{self, CONTROL_RADIUS};
 use crate::ui::widgets::{NumberField, elided_start, ratio_bar};
@@ -9,6 +10,8 @@ use egui::{
 };
 
 const HEADER: f32 = 64.0;
+/// Size of the names of columns; smaller where columns are narrow.
+const TITLE: f32 = 11.5;
 const ROW: f32 = 26.0;
 const NAMES: f32 = 84.0;
 const GAP: f32 = 6.0;
@@ -31,6 +34,10 @@ pub fn allocate(ui: &mut Ui, scene: &mut Scene<'_>) {
     if proposals.targets.is_empty() {
         ui.label(RichText::new("Nothing here may be changed: all is locked, or cannot be pruned.").color(scene.t.dim));
         return;
+    }
+    let unscored = |proposal: &Proposal| matches!(proposal.allotted, Err(PruneError::NotScored { .. }));
+    if proposals.columns.iter().any(unscored) {
+        lacking(ui, proposals.criterion, scene);
     }
     header(ui, project, proposals, scene);
     ui.spacing_mut().item_spacing.y = 0.0;
@@ -86,7 +93,10 @@ fn header(ui: &mut Ui, project: &Project, proposals: &Proposals, scene: &mut Sce
     for (index, proposal) in proposals.columns.iter().enumerate() {
         let cell = column(rect, index, proposals.columns.len());
         let response = ui.interact(cell, ui.scope_id().with(("allocation", index)), Sense::click());
-        let (able, title) = (proposal.allotted.is_ok(), proposal.allocation.title());
+        let goes = proposal.allotted.as_ref().is_ok_and(|allotted| allotted.removed() > 0);
+        // An amount of nothing takes back what was removed; a line below all scores does nothing.
+        let able = proposal.allotted.is_ok() && (goes || !proposal.allocation.counts_deviations());
+        let title = proposal.allocation.title();
         let chosen = current(proposal);
         response.widget_info(|| WidgetInfo::selected(Role::Button, able, chosen, format!("Apply {title}")));
         let fill = match (chosen, able && (response.hovered() || response.has_focus())) {
@@ -99,14 +109,16 @@ fn header(ui: &mut Ui, project: &Project, proposals: &Proposals, scene: &mut Sce
         ui.painter().rect(cell.shrink2(vec2(0.0, 2.0)), radius, fill, stroke, egui::StrokeKind::Inside);
         let clipped = ui.painter().with_clip_rect(cell);
         let at = |y: f32| pos2(cell.center().x, cell.top() + y);
-        let font = FontId::new(11.5, theme::strong());
+        let (title, size) = fitting(ui, proposal.allocation, cell.width() - 6.0);
+        let font = FontId::new(size, theme::strong());
         clipped.text(at(9.0), Align2::CENTER_TOP, title, font, if able { t.text } else { t.faint });
         let small = FontId::new(11.0, FontFamily::Proportional);
         let (removed, verb) = match &proposal.allotted {
             Ok(allotted) => {
                 let total: usize = allotted.shares.iter().map(|share| share.pieces).sum();
                 let share = allotted.removed() as f64 / total.max(1) as f64;
-                (figures::percent(share, 1), if chosen { "applied" } else { "apply" })
+                let verb = if chosen { "applied" } else { "apply" };
+                (figures::percent(share, 1), if able { verb } else { "nothing" })
             }
             Err(_) => ("\u{2013}".to_owned(), ""),
         };
@@ -123,9 +135,33 @@ fn header(ui: &mut Ui, project: &Project, proposals: &Proposals, scene: &mut Sce
     }
 }
 
+/// The name of a column, and the size at which it fits into its width: a short one where nothing else does.
+fn fitting(ui: &Ui, allocation: Allocation, room: f32) -> (&'static str, f32) {
+    const LEAST: f32 = 9.5;
+    let short = match allocation {
+        Allocation::UniformPlus => "Unif.+",
+        Allocation::Isomorphic => "Isom.",
+        Allocation::Sensitivity => "Sens.",
+        other => other.title(),
+    };
+    let size = |title: &str| {
+        let font = FontId::new(TITLE, theme::strong());
+        let width = ui.painter().layout_no_wrap(title.to_owned(), font, theme::tokens(ui.ctx()).text).size().x;
+        TITLE * (room / width).min(1.0)
+    };
+    match size(allocation.title()) {
+        fits if fits >= LEAST => (allocation.title(), fits),
+        _ => (short, size(short).max(LEAST)),
+    }
+}
+
 fn tooltip(project: &Project, proposals: &Proposals, proposal: &Proposal) -> String {
-    let mut lines = vec![proposal.allocation.sentence().to_owned()];
+    let allocation = proposal.allocation;
+    let mut lines = vec![format!("{}: {}", allocation.title(), allocation.sentence())];
     match &proposal.allotted {
+        Err(PruneError::NotScored { criterion, .. }) => {
+            lines.push(format!("Needs the scores of {}; see above.", criterion.title()));
+        }
         Err(error) => lines.push(error.to_string()),
         Ok(allotted) => {
             if !proposals.groups

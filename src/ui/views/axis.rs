@@ -65,9 +65,15 @@ pub fn bounds(x: (f64, f64), top: f64) -> PlotBounds {
     PlotBounds::from_min_max([x.0, 0.0], [x.1.max(x.0 + f64::MIN_POSITIVE), top])
 }
 
+/// Marks nearer to one another than this have no figures.
+const LEAST_SPACING: f32 = 30.0;
+
 /// Axis hints with figures in `format`, which is given the value and the distance of two marks.
 pub fn x_axis<'a>(format: impl Fn(f64, f64) -> String + 'a) -> AxisHints<'a> {
-    AxisHints::new_x().formatter(move |mark: GridMark, _: &RangeInclusive<f64>| format(mark.value, mark.step_size))
+    // All that fit are as clear as any other text; by default they fade as they come closer.
+    AxisHints::new_x()
+        .label_spacing(egui::Rangef::point(LEAST_SPACING))
+        .formatter(move |mark: GridMark, _: &RangeInclusive<f64>| format(mark.value, mark.step_size))
 }
 
 /// A figure with just the decimals that tell it from the next mark, `step` away.
@@ -96,6 +102,32 @@ fn marks((lo, hi): (f64, f64), count: u32) -> Vec<GridMark> {
     let first = (lo / step).ceil() as i64;
     let last = (hi / step).floor() as i64;
     (first..=last.min(first + 64)).map(|i| GridMark { value: i as f64 * step, step_size: step }).collect()
+}
+
+/// Marks of an axis that shows the decimal logarithm: powers of ten, and 2 and 5 times them where there are few.
+pub fn decade_marks((lo, hi): (f64, f64)) -> Vec<GridMark> {
+    const MOST: f64 = 6.0;
+    if !(hi > lo && lo.is_finite() && hi.is_finite()) {
+        return Vec::new();
+    }
+    let every = ((hi - lo) / MOST).ceil().max(1.0);
+    let leads: &[f64] = if hi - lo < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let (first, last) = ((lo / every).floor() as i64, (hi / every).ceil() as i64);
+    let powers = (first..=last.min(first + 64)).map(|i| i as f64 * every);
+    let values = powers.flat_map(|power| leads.iter().map(move |lead| power + lead.log10()));
+    let step_size = if leads.len() > 1 { 0.3 } else { every };
+    values.filter(|value| (lo..=hi).contains(value)).map(|value| GridMark { value, step_size }).collect()
+}
+
+/// What stands at a mark of [`decade_marks`]: 10 to the power of it.
+pub fn decade_text(value: f64) -> String {
+    let power = (value + 1e-9).floor();
+    let lead = 10f64.powf(value - power).round();
+    if (-4.0..5.0).contains(&power) {
+        let decimals = (-power).max(0.0) as usize;
+        return format!("{:.decimals$}", lead * 10f64.powf(power));
+    }
+    format!("{lead:.0}e{power:.0}").replace('-', "\u{2212}")
 }
 
 fn round_step(raw: f64) -> f64 {
@@ -133,6 +165,17 @@ mod tests {
             [(0.04, 0.02), (1.0, 0.5), (1500.0, 500.0), (0.0, 0.1)].map(|(v, s)| mark_text(v, s)),
             ["0.04", "1.0", "1500", "0"]
         );
+    }
+
+    #[test]
+    fn a_logarithmic_axis_is_marked_with_powers_of_ten() {
+        let texts = |lo: f64, hi: f64| -> Vec<String> {
+            decade_marks((lo, hi)).iter().map(|mark| decade_text(mark.value)).collect()
+        };
+        assert_eq!(texts(-3.2, 1.1), ["0.001", "0.01", "0.1", "1", "10"]);
+        assert_eq!(texts(-0.5, 0.8), ["0.5", "1", "2", "5"]);
+        assert_eq!(texts(-12.0, 0.5), ["1e\u{2212}12", "1e\u{2212}9", "1e\u{2212}6", "0.001", "1"]);
+        assert!(texts(1.0, 1.0).is_empty() && texts(f64::NAN, 1.0).is_empty());
     }
 
     #[test]

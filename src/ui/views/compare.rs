@@ -1,8 +1,9 @@
 use super::axis;
+use super::lacking::lacking;
 use crate::app::{Command, CriteriaComparison, Project, figures};
 use crate::prune::{Criterion, Granularity, PruneError};
 use crate::ui::Scene;
-use crate::ui::panels::criterion::{criteria_menu, criterion_title};
+use crate::ui::panels::criterion::{MENU, criteria_menu, criterion_title};
 use crate::ui::theme;
 use crate::ui::widgets::segmented;
 use egui::{Align, ComboBox, FontId, Id, Layout, RichText, Sense, Stroke, Ui, pos2, vec2};
@@ -31,19 +32,7 @@ pub fn compare(ui: &mut Ui, scene: &mut Scene<'_>) {
             figures_of(ui, &compared, found, scene);
             scatter(ui, &compared, found, scene);
         }
-        Some(Err(PruneError::NotScored { criterion, .. })) => {
-            let text = match (scene.session.is_scoring(), scene.session.calibration()) {
-                (true, _) => format!("{} is being worked out…", criterion.title()),
-                (_, None) if criterion.is_calibrated() => {
-                    format!(
-                        "{} looks at calibration examples: open some with File, Open calibration data.",
-                        criterion.title()
-                    )
-                }
-                _ => format!("{} is not worked out yet.", criterion.title()),
-            };
-            ui.label(RichText::new(text).color(scene.t.dim));
-        }
+        Some(Err(PruneError::NotScored { criterion, .. })) => lacking(ui, *criterion, scene),
         Some(Err(error)) => {
             ui.label(RichText::new(error.to_string()).color(scene.t.caution));
         }
@@ -96,9 +85,9 @@ fn title(ui: &mut Ui, compared: &Compared, scene: &mut Scene<'_>) {
             .on_hover_text(compared.first.sentence());
         let now = scene.session.view().compared_with;
         let mut chosen = now;
-        let response = ComboBox::from_id_salt("Compared with").width(170.0).height(420.0).selected_text(title(now));
+        let response = ComboBox::from_id_salt("Compared with").width(170.0).height(MENU).selected_text(title(now));
         let response = response.show_ui(ui, |ui| {
-            criteria_menu(ui, compared.granularity, &mut chosen);
+            criteria_menu(ui, compared.granularity, &mut chosen, scene);
         });
         response.response.on_hover_text(now.sentence()).accessible_name("Compared with");
         if chosen != now {
@@ -153,20 +142,26 @@ fn scatter(ui: &mut Ui, compared: &Compared, found: &CriteriaComparison, scene: 
         }
         let all = (0..found.scores.len()).map(|i| place(i, axis)).filter(|v| v.is_finite());
         let (lo, hi) = all.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), v| (lo.min(v), hi.max(v)));
-        if hi > lo { (lo, hi) } else { (lo.min(0.0) - 1.0, hi.max(0.0) + 1.0) }
+        // Points on the edge are seen whole.
+        let margin = (hi - lo) * 0.03;
+        if hi > lo { (lo - margin, hi + margin) } else { (lo.min(0.0) - 1.0, hi.max(0.0) + 1.0) }
     };
     let (across, up) = (range(0), range(1));
     let mark = move |v: f64, step: f64| {
-        if by_scores { figures::magnitude(10f64.powf(v)) } else { format!("{} %", axis::mark_text(v, step)) }
+        if by_scores { axis::decade_text(v) } else { format!("{} %", axis::mark_text(v, step)) }
     };
     let height = (ui.available_height() - ROOM_BELOW).max(160.0);
     let other = scene.session.view().compared_with;
-    let plot = axis::still_plot(ui.scope_id().with("criteria"), t, axis::x_axis(mark), axis::y_axis(mark))
-        .height(height)
-        .show(ui, |plot| {
-            let bounds = egui_plot::PlotBounds::from_min_max([across.0, up.0], [across.1, up.1]);
-            plot.set_plot_bounds(bounds);
-        });
+    let mut plot = axis::still_plot(ui.scope_id().with("criteria"), t, axis::x_axis(mark), axis::y_axis(mark));
+    if by_scores {
+        plot = plot
+            .x_grid_spacer(|input| axis::decade_marks(input.bounds))
+            .y_grid_spacer(|input| axis::decade_marks(input.bounds));
+    }
+    let plot = plot.height(height).show(ui, |plot| {
+        let bounds = egui_plot::PlotBounds::from_min_max([across.0, up.0], [across.1, up.1]);
+        plot.set_plot_bounds(bounds);
+    });
     let frame = *plot.transform.frame();
     let radius = if found.scores.len() > 800 { 1.4 } else { 2.6 };
     let goes = |rank: f64| rank < compared.share;
@@ -193,7 +188,8 @@ fn scatter(ui: &mut Ui, compared: &Compared, found: &CriteriaComparison, scene: 
     let mut legend = ui.new_child(egui::UiBuilder::new().max_rect(row).layout(Layout::left_to_right(Align::Center)));
     legend.add_space(48.0);
     let title = |criterion| criterion_title(criterion, compared.granularity);
-    legend.label(caption(&format!("\u{2192} {}   \u{2191} {}", title(compared.first), title(other))));
+    let scale = if by_scores { ", both logarithmic" } else { "" };
+    legend.label(caption(&format!("\u{2192} {}   \u{2191} {}{scale}", title(compared.first), title(other))));
     let share = |count: usize| figures::percent(count as f64 / found.scores.len().max(1) as f64, 0);
     if compared.share > 0.0 {
         for (ink, text) in [

@@ -1,3 +1,4 @@
+use super::lacking::why_not;
 use crate::app::{Command, figures};
 use crate::search::solve::{Quantity, Range, Solution};
 use crate::ui::Scene;
@@ -13,6 +14,7 @@ pub fn goals(ui: &mut Ui, scene: &mut Scene<'_>) {
     fields(ui, scene);
     ui.add_space(6.0);
     buttons(ui, scene);
+    why_not(ui, scene);
     let Some(search) = scene.session.search() else { return };
     ui.add_space(8.0);
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
@@ -150,10 +152,13 @@ fn found(ui: &mut Ui, solution: &Solution, scene: &Scene<'_>) {
             ui.label(small(quantity.title().to_owned()));
             ui.label(small(format!("asked \u{2264} {}", quantity.text(outcome.asked))));
             ui.label(small(format!("in the search {}", quantity.text(outcome.searched))));
-            let ink = if outcome.reached { t.better } else { t.caution };
-            ui.label(
-                RichText::new(format!("checked {}", quantity.text(outcome.checked))).font(theme::caption()).color(ink),
-            );
+            // What was counted holds; a drop was measured, and may be larger on other examples.
+            let most = Some(solution.held_out.interval[1]).filter(|_| quantity == Quantity::Drop);
+            let beyond = most.filter(|most| *most > outcome.asked);
+            let ink = if outcome.reached && beyond.is_none() { t.better } else { t.caution };
+            let may_be = beyond.map_or_else(String::new, |most| format!(", may be {}", quantity.text(most)));
+            let text = format!("checked {}{may_be}", quantity.text(outcome.checked));
+            ui.label(RichText::new(text).font(theme::caption()).color(ink));
             ui.end_row();
         }
         if let (Some(dense), Some(now)) =
@@ -169,13 +174,13 @@ fn found(ui: &mut Ui, solution: &Solution, scene: &Scene<'_>) {
     });
     let held = &solution.held_out;
     let text = format!(
-        "On {} examples that the search did not use: {} \u{2192} {}, {} (95 % interval {} to {}).",
+        "On {} examples that the search did not use: {} \u{2192} {}, lost {} (95 % interval {} to {}).",
         figures::count(held.n as u64),
         figures::percent(held.dense, 2),
         figures::percent(held.pruned, 2),
-        figures::change(-held.drop, 2, "pt"),
-        figures::change(-held.interval[1], 2, ""),
-        figures::change(-held.interval[0], 2, ""),
+        Quantity::Drop.text(held.drop),
+        Quantity::Drop.text(held.interval[0]),
+        Quantity::Drop.text(held.interval[1]),
     );
     ui.label(small(text));
     ui.add_space(6.0);

@@ -9,6 +9,7 @@ mod examples;
 mod goals;
 mod graph;
 mod group_channels;
+mod lacking;
 mod model_card;
 mod numbers;
 mod ranked;

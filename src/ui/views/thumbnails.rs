@@ -53,7 +53,7 @@ fn thumbnail(ui: &Ui, rect: Rect, project: &Project, index: usize, scene: &mut S
     let name = elided_start(ui, &layer.name, &strong, share.left() - inner.left() - 6.0);
     painter.text(inner.left_top(), Align2::LEFT_TOP, name, strong, t.text);
     let bars = Rect::from_min_max(pos2(inner.left(), inner.top() + 22.0), inner.max);
-    let thumbnail = &project.opened.thumbnails[index];
+    let thumbnail = project.opened.thumbnail(index, &project.plan().layer(&layer.name));
     let cut = cut_position(preview, project, index, thumbnail.max);
     let muted = !layer.prunability.is_prunable();
     DistributionBars { heights: &thumbnail.heights, cut, muted }.paint(&painter, bars, t);

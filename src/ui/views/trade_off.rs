@@ -1,8 +1,11 @@
+use super::lacking::why_not;
+use super::sensitivity::pieces;
 use super::{axis, goals};
-use crate::app::{Against, Command, Listing, Sweeping, Swept, amount_text, figures};
-use crate::prune::Allocation;
+use crate::app::{Against, Command, Listing, PathPurpose, Sweeping, Swept, amount_text, figures};
+use crate::prune::{Allocation, Granularity};
 use crate::search::sweep::{Cost, Figures, SweepPoint};
 use crate::ui::Scene;
+use crate::ui::panels::criterion::criterion_title;
 use crate::ui::theme::{self, Tokens};
 use crate::ui::widgets::{ghost_button, primary_button, segmented};
 use egui::{
@@ -44,6 +47,7 @@ pub fn trade_off(ui: &mut Ui, scene: &mut Scene<'_>) {
         return goals::goals(ui, scene);
     }
     controls(ui, scene);
+    why_not(ui, scene);
     let Some(swept) = scene.session.swept() else {
         let what = if scene.session.view().listing == Listing::Groups { "groups" } else { "layers" };
         let text = format!(
@@ -54,7 +58,35 @@ pub fn trade_off(ui: &mut Ui, scene: &mut Scene<'_>) {
         ui.label(RichText::new(text).color(scene.t.dim));
         return;
     };
+    said(ui, swept, scene);
     plot(ui, swept, scene);
+}
+
+/// What was measured, in one line, and whether that is what would be measured now.
+fn said(ui: &mut Ui, swept: &Swept, scene: &Scene<'_>) {
+    let setting = &swept.setting;
+    let piece = if setting.groups {
+        "Units of groups".to_owned()
+    } else {
+        format!("{} of layers", pieces(setting.granularity))
+    };
+    let granularity = if setting.groups { Granularity::Channel } else { setting.granularity };
+    let form = if setting.shrink { "removed for good" } else { "zeros only" };
+    let text = format!(
+        "{piece} by {}, {form}, {} on {} examples",
+        criterion_title(setting.criterion, granularity),
+        figures::counted(swept.points.len(), "point", "points"),
+        figures::count(setting.examples as u64),
+    );
+    ui.add_space(2.0);
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(text).font(theme::caption()).color(scene.t.dim));
+        if *setting != scene.session.sweep_setting() {
+            let text = RichText::new("measured for another setting").font(theme::caption()).color(scene.t.caution);
+            let tooltip = "Granularity, criterion, list, examples or form have changed since. Sweep again to see them.";
+            ui.label(text).on_hover_text(tooltip);
+        }
+    });
 }
 
 fn controls(ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -75,13 +107,21 @@ fn controls(ui: &mut Ui, scene: &mut Scene<'_>) {
             }
         }
         ui.spacing_mut().item_spacing.x = 4.0;
+        let sweeping = scene.session.is_sweeping();
         for allocation in Allocation::ALL {
-            let able = !allocation.needs_curves() || scene.session.sensitivity().is_some();
+            let measured = !allocation.needs_curves() || scene.session.sensitivity().is_some();
             let mut on = next.allocations.contains(&allocation);
             let label = RichText::new(allocation.title()).font(theme::caption());
-            let chip = ui.add_enabled(able, egui::Button::selectable(on, label));
+            let edge = if on { scene.t.accent } else { scene.t.line };
+            let chip = egui::Button::selectable(on, label).frame_when_inactive(true).stroke(Stroke::new(1.0, edge));
+            let chip = ui.add_enabled(measured && !sweeping, chip);
             let chip = chip.on_hover_text(allocation.sentence());
-            if chip.on_disabled_hover_text("Measure sensitivity first, in the tab of that name.").clicked() {
+            let why = if sweeping {
+                "Stop the sweep to change what is swept."
+            } else {
+                "Measure sensitivity first, in the tab of that name."
+            };
+            if chip.on_disabled_hover_text(why).clicked() {
                 on = !on;
                 next.allocations.retain(|a| *a != allocation);
                 if on {
@@ -105,6 +145,14 @@ fn controls(ui: &mut Ui, scene: &mut Scene<'_>) {
             }
         });
         response.response.on_hover_text("What accuracy is weighed against.").accessible_name("Against");
+        let whole = scene.session.swept().is_some_and(|swept| swept.document.is_some());
+        if scene.session.swept().is_some() {
+            let save = ghost_button(ui, "Save…", whole);
+            let save = save.on_hover_text("Write the points as CSV or JSON, or the picture as SVG or PNG.");
+            if save.on_disabled_hover_text("Only a sweep that went through to its end can be saved.").clicked() {
+                scene.send(Command::Choose(PathPurpose::SaveSweep));
+            }
+        }
     });
     if next != now {
         scene.send(Command::SetSweeping(next));
@@ -130,8 +178,23 @@ fn axis_text(against: Against, value: f64) -> String {
     }
 }
 
-fn inks(t: &Tokens) -> [Color32; 6] {
-    [t.accent, t.cut, t.coupled[1], t.coupled[0], t.caution, t.better]
+/// The colour of a way to share out: the same whichever others are swept beside it.
+const fn ink(allocation: Allocation, t: &Tokens) -> Color32 {
+    match allocation {
+        Allocation::Uniform => t.accent,
+        Allocation::UniformPlus => t.dim,
+        Allocation::Global => t.cut,
+        Allocation::Lamp => t.coupled[1],
+        Allocation::Erk => t.better,
+        Allocation::Isomorphic => t.coupled[0],
+        Allocation::Sigma => t.caution,
+        Allocation::Sensitivity => t.text,
+    }
+}
+
+/// Whether what is drawn differs from run to run, so that no point can be said to beat another.
+const fn is_noisy(against: Against) -> bool {
+    matches!(against, Against::Cost(Cost::Milliseconds))
 }
 
 fn plot(ui: &mut Ui, swept: &Swept, scene: &mut Scene<'_>) {
@@ -176,11 +239,15 @@ fn plot(ui: &mut Ui, swept: &Swept, scene: &mut Scene<'_>) {
     }
     let curves = swept.curves();
     let mut marks: Vec<(Pos2, &SweepPoint, Color32)> = Vec::new();
-    for ((_, points), ink) in curves.iter().zip(inks(t).into_iter().cycle()) {
+    for (_, points) in &curves {
+        let ink = ink(points[0].setting.allocation, t);
         let placed: Vec<(Pos2, &SweepPoint)> =
             points.iter().filter_map(|point| Some((screen(place(&point.figures, &sweeping)?), *point))).collect();
         let mut line: Vec<Pos2> = placed.iter().map(|(at, _)| *at).collect();
-        line.sort_by(|a, b| a.x.total_cmp(&b.x));
+        // Times are joined in the order of amounts: by length, the noise of the clock would lead the line.
+        if !is_noisy(sweeping.against) {
+            line.sort_by(|a, b| a.x.total_cmp(&b.x));
+        }
         painter.add(egui::Shape::line(line, Stroke::new(1.4, ink.gamma_multiply(0.6))));
         marks.extend(placed.into_iter().map(|(at, point)| (at, point, ink)));
     }
@@ -192,8 +259,9 @@ fn plot(ui: &mut Ui, swept: &Swept, scene: &mut Scene<'_>) {
     let current = scene.session.project().map(crate::app::Project::plan);
     for (at, point, ink) in &marks {
         let chosen = current.is_some_and(|plan| *plan == point.plan);
-        painter.circle_filled(*at, if point.front { 4.2 } else { 2.8 }, *ink);
-        if point.front || chosen {
+        let front = point.front && !is_noisy(sweeping.against);
+        painter.circle_filled(*at, if front { 4.2 } else { 2.8 }, *ink);
+        if front || chosen {
             let ring = if chosen { Stroke::new(2.0, t.text) } else { Stroke::new(1.2, ink.gamma_multiply(0.8)) };
             painter.circle_stroke(*at, 6.6, ring);
         }
@@ -219,7 +287,11 @@ fn figures_of(ui: &Ui, frame: egui::Rect, point: &SweepPoint) {
         format!("{} right, {} sparse", figures::percent(f.top1, 2), figures::percent(f.sparsity, 1)),
         format!("{} parameters not zero", figures::short_count(f.nonzeros as f64)),
     ];
-    lines.extend(f.macs_nonzero.map(|macs| format!("{} MACs", figures::short_count(macs as f64))));
+    lines.extend(f.macs.map(|macs| format!("{} MACs", figures::short_count(macs as f64))));
+    let nonzero = f.macs_nonzero.filter(|nonzero| f.macs != Some(*nonzero));
+    lines.extend(
+        nonzero.map(|macs| format!("{} of them with a weight that is not zero", figures::short_count(macs as f64))),
+    );
     lines.push(format!("{} zipped", figures::bytes(f.bytes.zip as f64)));
     lines.extend(f.milliseconds.map(figures::milliseconds));
     lines.push("Click to take its plan".to_owned());
@@ -236,13 +308,25 @@ fn legend(ui: &mut Ui, curves: &[(String, Vec<&SweepPoint>)], swept: &Swept, sce
         ui.add_space(46.0);
         ui.spacing_mut().item_spacing.x = 6.0;
         let caption = |text: &str| RichText::new(text).font(theme::caption()).color(t.dim);
-        for ((name, _), ink) in curves.iter().zip(inks(t).into_iter().cycle()) {
+        for (name, points) in curves {
+            let ink = ink(points[0].setting.allocation, t);
             let (dot, _) = ui.allocate_exact_size(vec2(8.0, 8.0), Sense::hover());
             ui.painter().circle_filled(dot.center(), 3.5, ink);
             ui.label(caption(name));
             ui.add_space(6.0);
         }
-        ui.label(caption("ringed: none is better for as little")).on_hover_text("The Pareto front.");
+        let against = scene.session.view().sweeping.against;
+        let mut macs = swept.points.iter().filter_map(|point| point.figures.macs);
+        let all_macs = macs.next().is_some_and(|first| macs.all(|other| other == first));
+        if is_noisy(against) {
+            let tooltip = "Differences of a few per cent are the noise of the clock, so no point is said to be best.";
+            ui.label(caption("times differ from run to run")).on_hover_text(tooltip);
+        } else if against == Against::Cost(Cost::Macs) && all_macs {
+            let text = "Zeros leave all MACs in place: choose Removed beside, and sweep groups.";
+            ui.label(RichText::new(text).font(theme::caption()).color(t.caution));
+        } else {
+            ui.label(caption("ringed: none is better for as little")).on_hover_text("The Pareto front.");
+        }
         if let Some(first) = swept.refused.first() {
             ui.label(
                 RichText::new(format!("{} left out", swept.refused.len())).font(theme::caption()).color(t.caution),

@@ -14,6 +14,10 @@ pub(super) fn legend(ui: &mut Ui, shown: &Shown<'_>, scene: &mut Scene<'_>) {
     let t = scene.t;
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing = vec2(14.0, 2.0);
+        let criterion = shown.decision.criterion;
+        if !criterion.is_norm() {
+            entry(ui, t, None, format!("\u{2192} {}", criterion.title()), criterion.sentence());
+        }
         let (removed, kept) = (shown.preview.removed(), shown.preview.kept);
         entry(ui, t, Some(t.pruned), format!("pruned {}", figures::count(removed as u64)), "Pieces below the line.");
         entry(ui, t, Some(t.kept), format!("kept {}", figures::count(kept as u64)), "Pieces that stay.");

@@ -103,7 +103,7 @@ pub(super) fn limit_line(
     ui.painter().galley(pos2(left, frame.top() + 8.0), galley, t.caution);
 }
 
-/// What the bar under the pointer counts, in the top right corner, where it covers no bar of interest. `bin_at` knows
+/// What the bar under the pointer counts, in the top right corner below the marks, where it covers no bar of interest. `bin_at` knows
 /// how many are between which scores.
 pub(super) fn bar_figures_of(
     ui: &Ui,
@@ -120,7 +120,7 @@ pub(super) fn bar_figures_of(
     let (lo, hi) = (figures::magnitude(lo), figures::magnitude(hi));
     let text = format!("{} from {lo} to {hi}", figures::count(count as u64));
     let galley = ui.painter().layout_no_wrap(text, FontId::new(11.0, FontFamily::Proportional), t.dim);
-    let at = Align2::RIGHT_TOP.anchor_size(frame.right_top() + vec2(-2.0, -17.0), galley.size());
+    let at = Align2::RIGHT_TOP.anchor_size(frame.right_top() + vec2(-6.0, 26.0), galley.size());
     ui.painter().rect_filled(at.expand2(vec2(4.0, 1.0)), 2.0, t.window);
     ui.painter().galley(at.min, galley, t.dim);
 }

@@ -4,10 +4,11 @@ mod marks;
 mod norms;
 
 use super::axis::MagnitudeAxis;
+use super::lacking::lacking;
 use super::thumbnails;
 use crate::app::{Command, CountScale, EditPhase, LayerPreview, Project, Target, figures};
 use crate::model::Layer;
-use crate::prune::{Cut, Granularity, LayerPlan, Ranking, deviation_of};
+use crate::prune::{Cut, Granularity, LayerPlan, PruneError, Ranking, deviation_of};
 use crate::stats::{Distribution, HistogramScale};
 use crate::ui::Scene;
 use crate::ui::theme;
@@ -39,6 +40,7 @@ pub fn distribution(ui: &mut Ui, scene: &mut Scene<'_>) {
     let decision = project.plan().layer(&layer.name);
     let ranking = match project.opened.ranking(index, &decision) {
         Ok(ranking) => ranking,
+        Err(PruneError::NotScored { criterion, .. }) => return lacking(ui, criterion, scene),
         Err(error) => {
             ui.label(RichText::new(error.to_string()).color(scene.t.dim));
             return;
@@ -137,7 +139,11 @@ fn title(ui: &mut Ui, layer: &Layer, project: &Project, scene: &mut Scene<'_>) {
             }
             let scales = [HistogramScale::Linear, HistogramScale::Log10];
             let now = scales.iter().position(|&s| s == settings.magnitude_scale).unwrap_or(0);
-            let choices = [("|w|", "Magnitude, linear."), ("log |w|", "Decimal logarithm of the magnitude.")];
+            let choices = if project.plan().layer(&layer.name).criterion.is_norm() {
+                [("|w|", "Magnitude, linear."), ("log |w|", "Decimal logarithm of the magnitude.")]
+            } else {
+                [("score", "Score, linear."), ("log score", "Decimal logarithm of the score.")]
+            };
             if let Some(chosen) = segmented(ui, "Horizontal axis", &choices, now) {
                 scene.send(Command::SetMagnitudeScale(scales[chosen]));
             }

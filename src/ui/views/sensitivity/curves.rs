@@ -76,15 +76,13 @@ pub(super) fn curves(ui: &mut Ui, _project: &Project, measured: &Sensitivity, by
     if lines.len() <= MOST_NAMES {
         names(ui, measured, &lines, frame.right(), near.or(shown));
     }
-    if let Some(index) = near.or(shown) {
+    if let Some(index) = near {
         let curve = &measured.curves[index];
-        label(ui, curve, measured, pointer.filter(|_| near.is_some()).map(|p| transform.value_from_position(p).x));
-        if near.is_some() && response.clicked() {
+        label(ui, curve, measured, pointer.map(|p| transform.value_from_position(p).x));
+        if response.clicked() {
             select(&curve.target, scene);
         }
-        if near.is_some() {
-            ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
-        }
+        ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
     }
 
     fn label(ui: &Ui, curve: &Curve, measured: &Sensitivity, ratio: Option<f64>) {
@@ -118,8 +116,13 @@ fn names(ui: &Ui, measured: &Sensitivity, lines: &[Vec<Pos2>], right: f32, shown
         let name = elided_start(ui, measured.curves[index].target.name(), &font, room);
         let ink = if Some(index) == shown { t.text } else { t.dim };
         let galley = ui.painter().layout_no_wrap(name, font.clone(), ink);
-        let rect = Align2::LEFT_CENTER.anchor_size(end + vec2(7.0, 0.0), galley.size());
-        if taken.iter().all(|other| !other.intersects(rect)) {
+        let beside = Align2::LEFT_CENTER.anchor_size(end + vec2(7.0, 0.0), galley.size());
+        let step = galley.size().y;
+        let places = [0.0, step, -step, 2.0 * step, -2.0 * step].map(|down| beside.translate(vec2(0.0, down)));
+        let free = |rect: &egui::Rect| taken.iter().all(|other| !other.intersects(*rect));
+        if let Some(rect) = places.into_iter().find(free) {
+            // Lines behind it would strike it through.
+            ui.painter().rect_filled(rect.expand2(vec2(2.0, -1.0)), 2.0, t.panel);
             ui.painter().galley(rect.min, galley, ink);
             taken.push(rect);
         }

@@ -1,9 +1,12 @@
 mod curves;
 mod heat_map;
 
-use crate::app::{Command, Listing, PathPurpose, SensitivityPicture, figures};
+use super::lacking::why_not;
+use crate::app::{Command, Listing, PathPurpose, Project, SensitivityPicture, figures};
+use crate::prune::Granularity;
 use crate::search::{Measured, Point, Sensitivity, Target};
 use crate::ui::Scene;
+use crate::ui::panels::criterion::criterion_title;
 use crate::ui::theme;
 use crate::ui::widgets::{NumberField, ghost_button, primary_button, segmented};
 use egui::{Align, Layout, RichText, Ui, vec2};
@@ -34,6 +37,7 @@ pub fn sensitivity(ui: &mut Ui, scene: &mut Scene<'_>) {
         });
     });
     controls(ui, scene);
+    why_not(ui, scene);
     let groups = scene.session.view().listing == Listing::Groups;
     let Some(measured) = scene.session.sensitivity() else {
         let text = if groups {
@@ -46,7 +50,7 @@ pub fn sensitivity(ui: &mut Ui, scene: &mut Scene<'_>) {
         return;
     };
     ui.add_space(2.0);
-    ui.label(RichText::new(said(measured)).font(theme::caption()).color(scene.t.dim));
+    ui.label(RichText::new(said(measured, project)).font(theme::caption()).color(scene.t.dim));
     ui.add_space(4.0);
     match settings.picture {
         SensitivityPicture::Curves => curves::curves(ui, project, measured, settings.by_loss, scene),
@@ -100,27 +104,33 @@ fn controls(ui: &mut Ui, scene: &mut Scene<'_>) {
 }
 
 /// What was measured, in one line.
-fn said(measured: &Sensitivity) -> String {
+fn said(measured: &Sensitivity, project: &Project) -> String {
     let points: usize = measured.curves.iter().map(|curve| curve.points.len()).sum();
     let groups = measured.curves.iter().any(|curve| matches!(curve.target, Target::Group(_)));
-    let what = if groups {
-        format!("Units of {}", figures::counted(measured.curves.len(), "group", "groups"))
-    } else {
-        let layers = figures::counted(measured.curves.len(), "layer", "layers");
-        format!("{}s of {layers}", capitalised(measured.granularity.piece()))
+    let layers = || project.layers().iter().filter(|layer| layer.prunability.is_prunable()).count();
+    let all = if groups { project.opened.groups().len() } else { layers() };
+    let (one, many) = if groups { ("group", "groups") } else { ("layer", "layers") };
+    // A scan that was stopped, and one that leaves out what is locked, has not seen all there are.
+    let seen = match measured.curves.len() {
+        seen if seen < all => format!("{seen} of {}", figures::counted(all, one, many)),
+        seen => figures::counted(seen, one, many),
     };
+    let granularity = if groups { Granularity::Channel } else { measured.granularity };
+    let what = if groups { "Units".to_owned() } else { pieces(measured.granularity) };
     format!(
-        "{what} by {}, {} on {} examples; dense {}",
-        measured.criterion.title(),
+        "{what} of {seen} by {}, {} on {} examples; dense {}",
+        criterion_title(measured.criterion, granularity),
         figures::counted(points, "point", "points"),
         figures::count(measured.dense.n as u64),
         figures::percent(measured.dense.top1(), 2),
     )
 }
 
-fn capitalised(word: &str) -> String {
+/// Pieces of layers, at the start of a sentence.
+pub(super) fn pieces(granularity: Granularity) -> String {
+    let word = granularity.piece();
     let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).chain(['s']).collect())
 }
 
 /// What a point is drawn by: accuracy in per cent, or loss.
