@@ -3,7 +3,7 @@
 use super::carry_out::as_opened;
 use super::session::Session;
 use crate::eval::Evaluation;
-use crate::prune::{Calibration, GroupPlan, LayerPlan, Plan};
+use crate::prune::{Calibration, Criterion, GroupPlan, LayerPlan, Plan};
 
 /// Two plans of equal effect are the same network.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +25,7 @@ impl PlanEffect {
         plan.layers.values_mut().for_each(|layer: &mut LayerPlan| layer.locked = false);
         plan.groups.values_mut().for_each(|group: &mut GroupPlan| group.locked = false);
         let mut criteria = plan.layers.values().map(|l| l.criterion).chain(plan.groups.values().map(|g| g.criterion));
-        let calibrated = plan.recalibrate || criteria.any(|criterion| criterion.is_calibrated());
+        let calibrated = plan.recalibrate || criteria.any(Criterion::is_calibrated);
         if plan.is_dense() && !plan.recalibrate {
             plan.calibration = Calibration::default();
         } else if !calibrated {
@@ -90,7 +90,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prune::{Criterion, Cut};
+    use crate::prune::Cut;
 
     fn cut(criterion: Criterion, cut: Cut) -> Plan {
         let mut plan = Plan::dense();

@@ -168,16 +168,13 @@ impl Scanner<'_, '_> {
         found: Found<'_>,
     ) -> Result<(Measured, Vec<Curve>), SearchError> {
         let each = self.replay.examples() as u64;
-        let dense = match self.cache.dense() {
-            Some(known) => {
-                self.progress.leave_out(each);
-                known
-            }
-            None => {
-                let measured = self.measure(self.request.dense)?;
-                self.progress.done += each;
-                measured
-            }
+        let dense = if let Some(known) = self.cache.dense() {
+            self.progress.leave_out(each);
+            known
+        } else {
+            let measured = self.measure(self.request.dense)?;
+            self.progress.done += each;
+            measured
         };
         self.cache.set_dense(dense);
         let mut curves = Vec::with_capacity(order.len());

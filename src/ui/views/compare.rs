@@ -104,7 +104,9 @@ fn figures_of(ui: &mut Ui, compared: &Compared, found: &CriteriaComparison, scen
         let entry = |ui: &mut Ui, text: String, tooltip: &str| {
             ui.label(RichText::new(text).font(FontId::proportional(12.0)).color(t.dim)).on_hover_text(tooltip);
         };
-        let text = format!("rank correlation {:.2}", found.correlation);
+        // Nothing with a minus before it would be nothing all the same.
+        let correlation = figures::change(found.correlation, 2, "").replace(['+', '±'], "");
+        let text = format!("rank correlation {correlation}");
         entry(
             ui,
             text,
