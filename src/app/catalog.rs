@@ -377,7 +377,7 @@ pub fn catalog() -> Vec<Entry> {
         entry(
             Recover,
             "Recover now",
-            "Ctrl+Enter",
+            "F6",
             Command::StartRecovery,
             "Climb the rungs that the Recover tab chooses: repair, batch-norms, fine-tuning.",
         ),

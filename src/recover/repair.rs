@@ -259,8 +259,7 @@ impl Solve<'_> {
 mod tests {
     use super::*;
     use crate::data::{Examples, Preprocess, Split};
-    use crate::exec::ExampleInputs;
-    use crate::model::{Architecture, Sizes};
+    use crate::model::Architecture;
     use crate::prune::{Cut, Granularity, LayerPlan, Plan, Subject};
     use std::path::Path;
 
@@ -285,8 +284,7 @@ mod tests {
     }
 
     fn distance(a: &Model, b: &Model) -> f64 {
-        let sizes = Sizes::default();
-        let inputs = ExampleInputs::new(a, &sizes, 3).batch(16).unwrap();
+        let inputs = [images(96).batch(&(0..96).collect::<Vec<_>>())];
         let run = |model: &Model| Program::compile(model).unwrap().bind(model).unwrap().run(&inputs).unwrap();
         let (a, b) = (run(a), run(b));
         a[0].to_f32().iter().zip(b[0].to_f32().iter()).map(|(a, b)| f64::from((a - b) * (a - b))).sum()
