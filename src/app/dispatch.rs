@@ -87,7 +87,10 @@ impl Session {
             Command::SetLimits(limits) => self.set_limits(limits),
             Command::SetPermute(permute) => self.set_permute(permute),
             Command::SetShrink(shrink) => self.set_shrink(shrink),
-            Command::CancelJobs => self.slots.cancel(),
+            Command::CancelJobs => {
+                self.stop_recovery();
+                self.slots.cancel();
+            }
             Command::MeasureAgain => self.measure_again(),
             Command::SetSizes(sizes) => self.start_checking_sizes(sizes),
 

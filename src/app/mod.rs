@@ -13,6 +13,7 @@ mod criteria;
 mod dispatch;
 mod edit;
 mod excerpt;
+mod exporting;
 pub mod figures;
 mod filter;
 mod goals;

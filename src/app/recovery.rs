@@ -141,26 +141,37 @@ impl RecoveryRun {
     }
 }
 
-/// Holds a run, or lets it go on.
+/// What the user wants of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wish {
+    #[default]
+    GoOn,
+    Hold,
+    /// End with the best that there is.
+    Stop,
+}
+
+/// Holds a run, lets it go on, or ends it.
 #[derive(Debug, Default)]
 pub(super) struct Pause {
-    held: Mutex<bool>,
+    wish: Mutex<Wish>,
     changed: Condvar,
 }
 
 impl Pause {
-    fn set(&self, held: bool) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    fn set(&self, wish: Wish) {
+        *self.wish.lock().unwrap_or_else(PoisonError::into_inner) = wish;
         self.changed.notify_all();
     }
 
-    /// Returns once the run may go on or `stopped` says that it is to end.
-    fn wait(&self, stopped: &dyn Fn() -> bool) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        while *held && !stopped() {
-            let woken = self.changed.wait_timeout(held, Duration::from_millis(100));
-            held = woken.unwrap_or_else(PoisonError::into_inner).0;
+    /// Returns once the run may go on, or with `false` once it is to end.
+    fn wait(&self, superseded: &dyn Fn() -> bool) -> bool {
+        let mut wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
+        while *wish == Wish::Hold && !superseded() {
+            let woken = self.changed.wait_timeout(wish, Duration::from_millis(100));
+            wish = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+        *wish != Wish::Stop
     }
 }
 
@@ -251,7 +262,7 @@ impl Session {
             storage: self.storage.clone(),
             from,
         };
-        self.recoveries.pause.set(false);
+        self.recoveries.pause.set(Wish::GoOn);
         let pause = Arc::clone(&self.recoveries.pause);
         self.recoveries.runs.iter_mut().for_each(|run| run.shown &= number - run.number < 4);
         self.recoveries.runs.push(RecoveryRun {
@@ -270,15 +281,14 @@ impl Session {
     }
 
     pub(super) fn pause_recovery(&mut self, held: bool) {
-        self.recoveries.pause.set(held);
+        self.recoveries.pause.set(if held { Wish::Hold } else { Wish::GoOn });
         if let Some(run) = self.recoveries.runs.last_mut().filter(|run| run.is_active()) {
             run.state = if held { RunState::Paused } else { RunState::Training };
         }
     }
 
     pub(super) fn stop_recovery(&mut self) {
-        self.slots.recovering.cancel();
-        self.recoveries.pause.set(false);
+        self.recoveries.pause.set(Wish::Stop);
     }
 
     pub(super) fn show_run(&mut self, number: usize, shown: bool) {
@@ -438,8 +448,11 @@ impl Asked {
         let skips = repairs && !same && self.plan.is_dense();
         let request = if skips { Request { recipe: &without, ..request } } else { request };
         let outcome = recover::recover(&request, &mut |event| {
-            pause.wait(&|| job.superseded());
+            let goes_on = pause.wait(&|| job.superseded());
             match event {
+                // A run that is ended keeps the best that it has, and measures that.
+                Event::Epoch(..) if !goes_on => return ControlFlow::Break(()),
+                Event::Working(rung, ..) if !goes_on && rung != Rung::FineTune => return ControlFlow::Break(()),
                 Event::Working(rung, done, total) => {
                     if sent.elapsed() >= BETWEEN_REPORTS {
                         sent = Instant::now();

@@ -389,7 +389,7 @@ impl Session {
         (self.proposals, self.proposals_asked) = (None, None);
         (self.comparison, self.comparison_asked) = (None, None);
         (self.sensitivity, self.swept, self.search) = ([None, None], None, None);
-        self.stop_recovery();
+        self.slots.recovering.cancel();
         self.recoveries = Recoveries::default();
         self.arrange_rows();
     }

@@ -82,7 +82,8 @@ impl Slots {
     }
 
     pub fn cancel(&self) {
-        self.visible().for_each(Slot::cancel);
+        // A recovery is ended with what it has reached.
+        self.visible().filter(|slot| !std::ptr::eq(*slot, &self.recovering)).for_each(Slot::cancel);
     }
 
     pub fn forget_measurements(&self) {

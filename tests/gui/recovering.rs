@@ -28,7 +28,7 @@ fn accuracy_returns_and_every_rung_is_a_step_that_can_be_gone_back_to() {
     let mut driver = cut();
     let before = accuracy(&driver);
     let zeros = 408_025;
-    driver.harness.get_by_label("Recover").click();
+    driver.harness.get_by_label("Recover now").click();
     driver.settle();
     let run = &driver.session().recoveries()[0];
     assert_eq!(run.state, RunState::Done(Some(secateur::train::Ended::Completed)), "{run:?}");

@@ -94,7 +94,7 @@ fn buttons(ui: &mut Ui, scene: &mut Scene<'_>) {
         let run = scene.session.recoveries().last().filter(|_| scene.session.is_recovering()).cloned();
         let Some(run) = run else {
             let problem = scene.session.why_no_recovery();
-            let button = primary_button(ui, "Recover", problem.is_none());
+            let button = primary_button(ui, "Recover now", problem.is_none());
             let button = button.on_hover_text("Climb the rungs that are chosen above, and measure on each.");
             if button.on_disabled_hover_text(problem.clone().unwrap_or_default()).clicked() {
                 scene.send(Command::StartRecovery);
