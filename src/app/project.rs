@@ -341,7 +341,7 @@ impl Project {
 
     /// Dense multiply-accumulates of the whole model for one example.
     pub fn total_macs(&self) -> Option<u64> {
-        self.original.total_macs.or(self.opened.total_macs.filter(|_| !self.is_recovered()))
+        self.original.total_macs.or_else(|| self.opened.total_macs.filter(|_| !self.is_recovered()))
     }
 
     /// Multiply-accumulates that are left of a layer for one example, if its shapes are known.

@@ -287,7 +287,7 @@ impl Session {
         }
     }
 
-    pub(super) fn stop_recovery(&mut self) {
+    pub(super) fn stop_recovery(&self) {
         self.recoveries.pause.set(Wish::Stop);
     }
 
@@ -354,7 +354,7 @@ impl Session {
         self.commit(label, plan);
     }
 
-    pub(super) fn start_quantising(&mut self, options: QuantiseOptions) {
+    pub(super) fn start_quantising(&self, options: QuantiseOptions) {
         let Some(project) = &self.project else { return };
         let (opened, plan, from) = (project.opened.clone(), project.plan().clone(), project.history.current());
         let (of, data) = (Arc::clone(&project.original().model), self.calibration().cloned());
@@ -387,6 +387,15 @@ impl Session {
             );
             self.messages.say(Severity::Info, text);
         }
+    }
+}
+
+/// Whether a rung becomes a step of the plan tree: what the user cut is one already.
+const fn is_step(report: &RungReport) -> bool {
+    match report.rung {
+        Rung::Start => false,
+        Rung::Cut => report.steps > 1,
+        _ => true,
     }
 }
 
@@ -469,7 +478,7 @@ impl Asked {
                     return tell(job, done, total);
                 }
                 Event::Reached(report, model) => {
-                    let weights = self.is_step(report).then(|| self.new_weights(report, model)).flatten();
+                    let weights = is_step(report).then(|| self.new_weights(report, model)).flatten();
                     send(RecoveryReport::Reached(Box::new(report.clone()), weights.map(Box::new)));
                 }
             }
@@ -491,15 +500,6 @@ impl Asked {
         let before = u64::from(step.saturating_sub(1)) * epochs + u64::from(report.epoch.saturating_sub(1));
         let each = report.total.max(1) as u64;
         (before * each + report.done as u64, u64::from(steps) * epochs * each)
-    }
-
-    /// Whether a rung becomes a step of the plan tree: what the user cut is one already.
-    const fn is_step(&self, report: &RungReport) -> bool {
-        match report.rung {
-            Rung::Start => false,
-            Rung::Cut => report.steps > 1,
-            _ => true,
-        }
     }
 
     fn new_weights(&self, report: &RungReport, model: &Model) -> Option<NewWeights> {

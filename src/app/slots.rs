@@ -83,7 +83,8 @@ impl Slots {
 
     pub fn cancel(&self) {
         // A recovery is ended with what it has reached.
-        self.visible().filter(|slot| !std::ptr::eq(*slot, &self.recovering)).for_each(Slot::cancel);
+        let recovering: *const Slot<Report> = &raw const self.recovering;
+        self.visible().filter(|slot| !std::ptr::eq(*slot, recovering)).for_each(Slot::cancel);
     }
 
     pub fn forget_measurements(&self) {

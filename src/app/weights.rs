@@ -7,6 +7,7 @@ use super::work::{Report, name_of, tell};
 use crate::formats;
 use crate::model::Model;
 use crate::prune::{GroupPlan, LayerPlan, Plan};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ pub(super) fn settings_of(plan: &Plan) -> Plan {
     let layers = locked.map(|(name, _)| (name.clone(), LayerPlan { locked: true, ..LayerPlan::default() })).collect();
     let locked = plan.groups.iter().filter(|(_, decision)| decision.locked);
     let groups = locked.map(|(name, _)| (name.clone(), GroupPlan { locked: true, ..GroupPlan::default() })).collect();
-    Plan { layers, groups, blocks: Default::default(), recalibrate: false, ..plan.clone() }
+    Plan { layers, groups, blocks: BTreeSet::new(), recalibrate: false, ..plan.clone() }
 }
 
 /// Where weights are kept that the plan tree names.

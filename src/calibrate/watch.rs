@@ -24,6 +24,9 @@ pub(crate) struct Seen<'a> {
     pub counted: Option<&'a [bool]>,
 }
 
+/// Gets what several sets of weights compute of the same examples, and how many examples are done.
+type EachOfSeveral<'a> = &'a mut dyn FnMut(&[Vec<Seen<'_>>], usize) -> ControlFlow<()>;
+
 /// Calibration examples, in the order in which they are run.
 pub(crate) struct Watch<'a> {
     model: &'a Model,
@@ -66,7 +69,7 @@ impl<'a> Watch<'a> {
         &self,
         bounds: &[&Bound],
         values: &[ValueId],
-        each: &mut dyn FnMut(&[Vec<Seen<'_>>], usize) -> ControlFlow<()>,
+        each: EachOfSeveral<'_>,
     ) -> Result<(), CalibrateError> {
         let Some(first) = bounds.first() else { return Ok(()) };
         let feed = Feed::new(self.data, first.program().inputs())?;

@@ -179,7 +179,7 @@ fn examples(args: &RecoverArgs, data: &Path) -> anyhow::Result<(Dataset, Option<
 /// The examples that training keeps apart.
 fn validation(learning: &Dataset, recipe: &Recipe) -> Dataset {
     let train = recipe.train.as_ref();
-    let count = train.map_or((learning.len() / 10).min(5000), |train| train.validation);
+    let count = train.map_or_else(|| (learning.len() / 10).min(5000), |train| train.validation);
     learning.split_off(count, train.map_or(recipe.calibration.seed, |train| train.seed)).1
 }
 

@@ -165,7 +165,8 @@ impl LearningArgs {
 fn augment(text: &str) -> Result<Augment, String> {
     let mut augment = Augment::default();
     for part in text.split(',').filter(|part| !part.is_empty()) {
-        let pixels = |text: &str| text.parse::<usize>().map_err(|_| format!("`{part}` needs pixels, such as shift:2"));
+        let pixels =
+            |text: &str| text.parse::<usize>().map_err(|_unread| format!("`{part}` needs pixels, such as shift:2"));
         match part.split_once(':') {
             None if part == "flip" => augment.flip = true,
             Some(("shift", n)) => augment.shift = pixels(n)?,
@@ -179,7 +180,8 @@ fn augment(text: &str) -> Result<Augment, String> {
 fn distillation(text: &str) -> Result<Distillation, String> {
     let usage = || format!("`{text}` is no temperature with a share; write 4:0.7");
     let (temperature, alpha) = text.split_once(':').ok_or_else(usage)?;
-    let (temperature, alpha) = (temperature.parse().map_err(|_| usage())?, alpha.parse().map_err(|_| usage())?);
+    let (temperature, alpha) =
+        (temperature.parse().map_err(|_unread| usage())?, alpha.parse().map_err(|_unread| usage())?);
     Ok(Distillation { temperature, alpha, features: 0.0 })
 }
 

@@ -91,7 +91,7 @@ pub(super) fn text(report: &Report) -> Vec<String> {
     match report.ended {
         Some(Ended::OutOfTime) => lines.push("  training ended when its time was up".to_owned()),
         Some(Ended::NoBetter) => {
-            lines.push("  training ended early: no epoch was better than the best before".to_owned())
+            lines.push("  training ended early: no epoch was better than the best before".to_owned());
         }
         _ => {}
     }

@@ -141,7 +141,9 @@ mod tests {
         let tensor = &model.tensors[weight];
         let mut values = tensor.to_f32().into_owned();
         let row = values.len() / tensor.shape()[0];
-        channels.iter().for_each(|&c| values[c * row..(c + 1) * row].fill(0.0));
+        for &channel in channels {
+            values[channel * row..(channel + 1) * row].fill(0.0);
+        }
         if let (true, Some(last)) = (nearly, channels.last()) {
             values[last * row] = 0.5;
         }

@@ -148,6 +148,7 @@ mod tests {
     }
 
     /// A convolution with a normalisation behind it, `transposed` or not, in groups.
+    #[expect(clippy::fn_params_excessive_bools, reason = "each is a case of its own")]
     fn normalised(transposed: bool, groups: i64, bias: bool, taken: bool) -> Model {
         let mut b = GraphBuilder::new("g");
         let x = b.input("x", vec![Dim::symbol("n"), 4.into(), 5.into(), 5.into()]);
@@ -163,7 +164,9 @@ mod tests {
         for (name, first) in [("scale", 1), ("shift", 2), ("mean", 5), ("variance", 7)] {
             let mut values = numbers(6, first);
             if name == "variance" {
-                values.iter_mut().for_each(|v| *v = v.abs() + 0.1);
+                for v in &mut values {
+                    *v = v.abs() + 0.1;
+                }
             }
             operands.push(b.tensor(name, Tensor::from_f32(vec![6], values).unwrap()));
         }

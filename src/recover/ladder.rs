@@ -171,7 +171,8 @@ pub fn recover(request: &Request<'_>, listen: Listener<'_>) -> Result<Recovery, 
         let problem = "regrowth moves single zeros, so it does not go with patterns, channels or blocks";
         return Err(RecoverError::Option(problem.to_owned()));
     }
-    let kept_apart = recipe.train.as_ref().map_or((request.data.len() / 10).min(5000), |train| train.validation);
+    let kept_apart =
+        recipe.train.as_ref().map_or_else(|| (request.data.len() / 10).min(5000), |train| train.validation);
     let seed = recipe.train.as_ref().map_or(recipe.calibration.seed, |train| train.seed);
     if request.data.len() <= kept_apart {
         return Err(TrainError::TooFew { examples: request.data.len(), validation: kept_apart }.into());

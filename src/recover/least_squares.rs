@@ -151,7 +151,7 @@ fn factorise(a: &mut [f64], n: usize) -> bool {
         let (done, rest) = a.split_at_mut(i * n);
         let row = &mut rest[..n];
         for j in 0..i {
-            let other = &done[j * n..j * n + j + 1];
+            let other = &done[j * n..=j * n + j];
             row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
         }
         let pivot = row[i] - dot(&row[..i], &row[..i]);
@@ -166,7 +166,7 @@ fn factorise(a: &mut [f64], n: usize) -> bool {
 /// Solves L L^T x = b in place.
 fn substitute(factor: &[f64], n: usize, b: &mut [f64]) {
     for i in 0..n {
-        let row = &factor[i * n..i * n + i + 1];
+        let row = &factor[i * n..=i * n + i];
         b[i] = (b[i] - dot(&row[..i], &b[..i])) / row[i];
     }
     for i in (0..n).rev() {

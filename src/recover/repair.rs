@@ -157,7 +157,7 @@ fn repair_layer(
             match (unfold(1), unfold(0)) {
                 (Ok(x), Ok(z)) if (x.groups, x.width, x.rows) == (groups, width, z.rows) => moments.add(&x, &z),
                 (Ok(x), Ok(_)) => {
-                    problem.get_or_insert(format!("it reads {} inputs and has weights for {width}", x.width));
+                    problem.get_or_insert_with(|| format!("it reads {} inputs and has weights for {width}", x.width));
                 }
                 (Err(reason), _) | (_, Err(reason)) => {
                     problem.get_or_insert(reason);

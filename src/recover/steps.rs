@@ -1,5 +1,6 @@
 use super::RecoverError;
 use crate::prune::{Cut, Granularity, GroupPlan, LayerPlan, Plan, Subject};
+use std::collections::BTreeMap;
 
 /// What a plan removes in the end, from which the plans of the steps on the way there follow.
 #[derive(Clone, Debug)]
@@ -57,7 +58,7 @@ impl Target {
     /// counted again, or channels that are gone. Blocks and what was chosen by hand go with the last step.
     pub fn step(&self, share: f64, current: &Subject<'_>) -> Plan {
         let last = share >= 1.0;
-        let mut plan = Plan { layers: Default::default(), groups: Default::default(), ..self.plan.clone() };
+        let mut plan = Plan { layers: BTreeMap::new(), groups: BTreeMap::new(), ..self.plan.clone() };
         if !last {
             plan.blocks.clear();
         }

@@ -71,7 +71,9 @@ fn log_probabilities(row: &[f32], temperature: f32, out: &mut [f32]) {
     out.iter_mut().zip(row).for_each(|(out, v)| *out = (v - top) / temperature);
     let total: f32 = out.iter().map(|v| v.exp()).sum();
     let log_total = total.ln();
-    out.iter_mut().for_each(|v| *v -= log_total);
+    for v in out {
+        *v -= log_total;
+    }
 }
 
 /// `weight` times the mean squared difference of features (Romero et al. 2015), summed over `examples`, and its
