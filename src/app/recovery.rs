@@ -250,7 +250,8 @@ impl Session {
         let (Some(project), Some(calibrated)) = (&self.project, &self.calibration) else { return };
         let from = project.history.current();
         let plan = project.plan().clone();
-        let recipe = self.view.recovering.recipe(calibrated.set.len(), plan.calibration);
+        let mut recipe = self.view.recovering.recipe(calibrated.set.len(), plan.calibration);
+        recipe.batch_norm &= has_batch_norm(&project.opened.model);
         let number = self.recoveries.runs.len() + 1;
         let asked = Asked {
             number,

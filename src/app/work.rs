@@ -573,6 +573,10 @@ impl Session {
                 self.start_saving_session();
             }
         }
+        if ticket != self.ticket && self.scoreboard.pruned.is_fresh() {
+            // What is on screen was known already; nothing would measure it again.
+            return;
+        }
         self.scoreboard.pruned.set(evaluation);
         if ticket != self.ticket {
             self.scoreboard.pruned.outdate();

@@ -181,6 +181,7 @@ fn accuracy(scene: &Scene<'_>) -> Figure {
         value: figures::percent(now.top1(), 2),
         change,
         reference: match scene.session.accuracy_before_recovery() {
+            Some(cut) if now.is_complete() => format!("{dense}cut {}", figures::percent(cut, 2)),
             Some(cut) => format!("{dense}cut {} · {part}", figures::percent(cut, 2)),
             None => format!("{dense}{} · {part}", figures::interval(now.top1(), now.interval())),
         },
@@ -218,7 +219,8 @@ fn parameters(scene: &Scene<'_>) -> Figure {
     let total = project.original().model.parameter_count() as f64;
     let opened = project.opened_parameters() as f64;
     // Counted on what would be written where that is known; else what layers lose.
-    let counted = scene.session.scoreboard().stored.current().filter(|stored| stored.shrunk);
+    let counted = scene.session.scoreboard().stored.current();
+    let counted = counted.filter(|stored| stored.shrunk || project.is_recovered());
     let kept = counted.map_or_else(|| project.kept_parameters(), |stored| stored.nonzeros) as f64;
     let size = counted.map_or(total, |stored| stored.params as f64);
     Figure {

@@ -150,7 +150,7 @@ fn learning(ui: &mut Ui, next: &mut Recovering, scene: &Scene<'_>) {
         let smoothing = f64::from(options.label_smoothing);
         let field = NumberField::new("Label smoothing", smoothing, format!("{smoothing:.2}"));
         let tooltip = "Share of each label that is spread over all classes.";
-        if let Some(value) = field.step(0.05).tooltip(tooltip).width(46.0).show(ui) {
+        if let Some(value) = field.step(0.05).tooltip(tooltip).width(56.0).show(ui) {
             options.label_smoothing = value.clamp(0.0, 0.9) as f32;
         }
         let mut clips = options.clip.is_some();

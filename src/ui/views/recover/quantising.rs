@@ -7,7 +7,7 @@ use egui::{Grid, RichText, Ui, vec2};
 /// Int8 after pruning: how, and the button.
 pub(super) fn quantising(ui: &mut Ui, scene: &mut Scene<'_>) {
     let text = "Weights become int8 with one scale for each output channel; zeros stay exactly zero. The quantised \
-                network is a step of the history: accuracy and size on the right are its own, and Export writes it as \
+                network is a step of the history: accuracy and size below are its own, and Export writes it as \
                 ONNX QDQ, or as safetensors with scales.";
     ui.label(RichText::new(text).color(scene.t.dim));
     ui.add_space(8.0);

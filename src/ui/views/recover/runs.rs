@@ -12,8 +12,8 @@ pub(super) fn runs(ui: &mut Ui, scene: &mut Scene<'_>) {
     let head = |ui: &mut Ui, text: &str| ui.label(RichText::new(text).font(theme::caption()).color(t.faint));
     let runs: Vec<RecoveryRun> = scene.session.recoveries().iter().rev().cloned().collect();
     let here = scene.session.project().map(|project| project.history.current());
-    Grid::new("runs").num_columns(7).spacing(vec2(16.0, 6.0)).show(ui, |ui| {
-        for title in ["", "run", "how", "after the cut", "now", "zeros kept", ""] {
+    Grid::new("runs").num_columns(7).spacing(vec2(12.0, 6.0)).show(ui, |ui| {
+        for title in ["", "run", "how", "cut", "now", "zeros", ""] {
             head(ui, title);
         }
         ui.end_row();
