@@ -9,7 +9,7 @@ use super::weights::{NewWeights, take_stock};
 use super::work::{Report, tell};
 use crate::data::Dataset;
 use crate::jobs::JobContext;
-use crate::model::Model;
+use crate::model::{Model, hash, mix};
 use crate::prune::{Calibration, Plan};
 use crate::quantise::{self, QuantiseError, QuantiseOptions};
 use crate::recover::{
@@ -17,7 +17,7 @@ use crate::recover::{
 };
 use crate::train::{Distillation, Ended, EpochReport, TrainOptions};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -391,6 +391,16 @@ impl Session {
     }
 }
 
+/// Forgets the state of training, of all steps, once it is of no more use.
+fn forget_checkpoint(checkpoint: Option<&Path>) {
+    let Some((path, folder)) = checkpoint.and_then(|path| Some((path, path.parent()?))) else { return };
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for file in files.filter(|file| file.file_name().to_string_lossy().starts_with(&name)) {
+        std::fs::remove_file(file.path()).ok();
+    }
+}
+
 /// Whether a rung becomes a step of the plan tree: what the user cut is one already.
 const fn is_step(report: &RungReport) -> bool {
     match report.rung {
@@ -438,6 +448,7 @@ impl Asked {
     fn run(&self, job: &JobContext<Report>, pause: &Pause) {
         let send = |report| job.send(Report::Recovery(Arc::clone(&self.of), self.number, report));
         let mut sent = Instant::now();
+        let checkpoint = self.checkpoint();
         let request = Request {
             model: &self.model,
             plan: &self.plan,
@@ -445,7 +456,7 @@ impl Asked {
             early: None,
             data: &self.data,
             recipe: &self.recipe,
-            checkpoint: None,
+            checkpoint: checkpoint.as_deref(),
         };
         // The dense model is no measure for one that has other shapes.
         let same = self
@@ -489,9 +500,21 @@ impl Asked {
             Ok(Recovery { ended: Some(Ended::Cancelled), .. }) | Err(RecoverError::Cancelled) => {
                 RecoveryReport::Stopped
             }
-            Ok(recovery) => RecoveryReport::Done(recovery.ended),
+            Ok(recovery) => {
+                forget_checkpoint(checkpoint.as_deref());
+                RecoveryReport::Done(recovery.ended)
+            }
             Err(error) => RecoveryReport::Failed(format!("Recovery failed: {error}")),
         });
+    }
+
+    /// Where training keeps its state, so that the same recovery goes on after a kill.
+    fn checkpoint(&self) -> Option<PathBuf> {
+        let folder = self.storage.as_ref()?.join("checkpoints");
+        std::fs::create_dir_all(&folder).ok()?;
+        let asked = serde_json::to_vec(&(&self.plan, &self.recipe)).ok()?;
+        let name = mix(mix(self.model.fingerprint(), self.data.fingerprint()), hash(&asked));
+        Some(folder.join(format!("{name:016x}")))
     }
 
     /// Examples that all epochs of all steps have seen, of how many.

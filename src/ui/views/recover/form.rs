@@ -187,6 +187,14 @@ fn distil(ui: &mut Ui, next: &mut Recovering, scene: &Scene<'_>) {
         let check = ui.checkbox(&mut grows, "regrow");
         check.on_hover_text("Let single zeros move to where gradients are steep, their number staying.");
         options.regrow = grows.then(Regrow::default);
+        ui.label(dim("at most"));
+        let minutes = options.seconds.map_or(0.0, |seconds| seconds / 60.0);
+        let shown = if minutes > 0.0 { format!("{minutes}") } else { "\u{2013}".to_owned() };
+        let field = NumberField::new("Time budget", minutes, shown).unit("min");
+        let tooltip = "End after this time, with the rate run down by then; 0 for as long as the epochs take.";
+        if let Some(value) = field.step(1.0).tooltip(tooltip).width(64.0).show(ui) {
+            options.seconds = (value > 0.0).then_some(value.min(10_000.0) * 60.0);
+        }
     });
 }
 

@@ -131,13 +131,15 @@ fn standing(run: &RecoveryRun) -> String {
             let done = f64::from(live.epoch - 1) * live.total as f64 + live.done as f64;
             let left = if speed > 0.0 { (all - done) / speed } else { 0.0 };
             let left = figures::time_left(Duration::from_secs_f64(left));
+            let zeros = run.rungs.last().map_or(0, |rung| rung.zeros);
             format!(
-                "{}epoch {} of {} · {} examples/s · {left} · rate {:.2e}",
+                "{}epoch {} of {} · {} examples/s · {left} · rate {:.1e} · {} zeros kept",
                 of_steps(*now),
                 live.epoch,
                 live.epochs,
                 figures::short_count(speed),
                 live.learning_rate,
+                figures::count(zeros),
             )
         }
         (RunState::Working(rung), _) => format!("{}…", rung.title()),
