@@ -3,18 +3,29 @@
 use super::carry_out::written;
 use super::figures;
 use super::messages::{Offer, Severity};
-use super::project::Opened;
+use super::project::{Opened, Project};
 use super::session::Session;
 use super::work::{Report, name_of, tell};
 use crate::export::{self, ExportReport, Proven};
 use crate::model::Sizes as InputSizes;
 use crate::prune::Plan;
+use crate::recover::has_batch_norm;
 use std::path::PathBuf;
+
+/// Why batch-norms cannot be recalibrated though the plan says so.
+fn why_not_recalibrated(project: &Project) -> Option<&'static str> {
+    let lacks = project.plan().recalibrate && project.opened.calibration.is_none();
+    let lacks = lacks && has_batch_norm(&project.opened.model);
+    lacks.then_some("batch-norms are recalibrated on training examples, and none are open; open some, or leave batch-norms as they are.")
+}
 
 impl Session {
     pub(super) fn start_exporting(&mut self, path: PathBuf) {
         let Some(project) = &self.project else { return };
         if let Some(problem) = project.preview().problem() {
+            return self.messages.say(Severity::Error, format!("Nothing was written: {problem}"));
+        }
+        if let Some(problem) = why_not_recalibrated(project) {
             return self.messages.say(Severity::Error, format!("Nothing was written: {problem}"));
         }
         let (opened, plan, data) = (project.opened.clone(), project.plan().clone(), self.data().cloned());

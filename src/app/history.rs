@@ -91,7 +91,8 @@ impl History {
         if plan == *self.plan() {
             return false;
         }
-        if self.steps.len() >= Self::CAPACITY {
+        // Steps with weights are named by runs and files, so a tree with some is left whole.
+        if self.steps.len() >= Self::CAPACITY && self.steps.iter().all(|step| step.weights.is_none()) {
             self.drop_oldest_leaf();
         }
         let weights = self.step(self.current).weights.clone();

@@ -1,6 +1,7 @@
 //! Recovering what the plan on screen costs, and quantising what is left, in the background.
 
 use super::carry_out::written;
+use super::command::Command;
 use super::figures;
 use super::history::StepId;
 use super::messages::Severity;
@@ -107,6 +108,8 @@ pub struct RecoveryRun {
     pub epochs: Vec<(u32, EpochReport)>,
     /// The epoch that runs.
     pub live: Option<(u32, EpochReport)>,
+    /// Seconds that each step of training may take.
+    pub seconds: Option<f64>,
     /// Where it stands.
     pub state: RunState,
     /// Whether its curves are shown.
@@ -160,7 +163,12 @@ pub(super) struct Pause {
 
 impl Pause {
     fn set(&self, wish: Wish) {
-        *self.wish.lock().unwrap_or_else(PoisonError::into_inner) = wish;
+        let mut now = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
+        // A run that is to end is not held any more.
+        if *now != Wish::Stop {
+            *now = wish;
+        }
+        drop(now);
         self.changed.notify_all();
     }
 
@@ -263,13 +271,14 @@ impl Session {
             storage: self.storage.clone(),
             from,
         };
-        self.recoveries.pause.set(Wish::GoOn);
+        self.recoveries.pause = Arc::default();
         let pause = Arc::clone(&self.recoveries.pause);
         self.recoveries.runs.iter_mut().for_each(|run| run.shown &= number - run.number < 4);
         self.recoveries.runs.push(RecoveryRun {
             number,
             title: project.history.step(from).label.clone(),
             recipe: in_words(&asked.recipe),
+            seconds: asked.recipe.train.as_ref().and_then(|train| train.seconds),
             from,
             last: from,
             rungs: Vec::new(),
@@ -320,7 +329,7 @@ impl Session {
                 run.live = None;
                 if let Some(mut weights) = weights {
                     weights.parent = run.last;
-                    if let Some(step) = self.take_in_weights(*weights)
+                    if let Some(step) = self.take_in_weights(*weights, false)
                         && let Some(run) = self.recoveries.runs.iter_mut().find(|run| run.number == number)
                     {
                         run.last = step;
@@ -345,6 +354,31 @@ impl Session {
                 self.messages.say(Severity::Error, problem);
             }
         }
+        self.follow(number);
+    }
+
+    /// Goes to what a run that is over has made, from the step that it began from: until then that one stays on
+    /// screen, and the same recovery goes on from there after a kill.
+    fn follow(&mut self, number: usize) {
+        let run = self.recoveries.runs.iter().find(|run| run.number == number && !run.is_active());
+        let Some((from, last)) = run.map(|run| (run.from, run.last)).filter(|(from, last)| from != last) else {
+            return;
+        };
+        let on_screen = self.project.as_ref().filter(|project| !project.is_dragging());
+        if on_screen.is_some_and(|project| project.history.current() == from) {
+            self.move_in_history(|history| history.go_to(last));
+        }
+    }
+
+    /// Ends what runs, keeps what a recovery has reached, and saves; for when the window closes.
+    pub fn close(&mut self) {
+        self.dispatch(Command::CancelJobs);
+        if self.is_recovering() {
+            self.slots.recovering.wait();
+            self.poll();
+        }
+        self.save_settings();
+        self.slots.session.wait();
     }
 
     /// Whether batch-norms are recalibrated in whatever is shown and exported.
@@ -380,7 +414,7 @@ impl Session {
     }
 
     pub(super) fn take_in_quantised(&mut self, new: NewWeights, (before, after): (usize, usize)) {
-        if self.take_in_weights(new).is_some() {
+        if self.take_in_weights(new, true).is_some() {
             let text = format!(
                 "Quantised to int8: {} zeros before, {} now, none of them lost.",
                 figures::count(before as u64),

@@ -66,8 +66,8 @@ impl Session {
         Some(metrics.evaluation.top1())
     }
 
-    /// Adds a step with new weights, and goes there if the step that it was made from is on screen.
-    pub(super) fn take_in_weights(&mut self, new: NewWeights) -> Option<StepId> {
+    /// Adds a step with new weights, and if it is to be followed goes there from the step that it was made from.
+    pub(super) fn take_in_weights(&mut self, new: NewWeights, follow: bool) -> Option<StepId> {
         let project = self.project.as_mut().filter(|p| Arc::ptr_eq(&p.original().model, &new.of))?;
         if !project.history.contains(new.parent) {
             return None;
@@ -75,7 +75,7 @@ impl Session {
         let plan = settings_of(&project.history.step(new.parent).plan);
         project.keep(&new.name, new.opened);
         let step = project.history.graft(new.parent, new.label, plan, Some(new.name));
-        if project.history.current() == new.parent && !project.is_dragging() {
+        if follow && project.history.current() == new.parent && !project.is_dragging() {
             self.move_in_history(|history| history.go_to(step));
         } else {
             self.start_saving_session();

@@ -5,7 +5,7 @@ use crate::data::Dataset;
 use crate::eval::{EvalOptions, evaluate};
 use crate::exec::Program;
 use crate::model::{Model, Tensor, layers_of};
-use crate::prune::{Calibration, Plan, Subject};
+use crate::prune::{Calibration, Plan, Subject, holds};
 use crate::structure::{ShrinkOptions, Structure, shrink};
 use crate::train::{Ended, EpochReport, Masks, Task, TrainError, TrainOptions, train};
 use serde::Serialize;
@@ -166,8 +166,13 @@ pub fn recover(request: &Request<'_>, listen: Listener<'_>) -> Result<Recovery, 
             "rewinding needs the weights that the network had early in training".to_owned(),
         ));
     }
+    if recipe.rewind && recipe.repair.is_some() {
+        let problem =
+            "rewinding puts weights back to early values, so there is nothing to repair: leave out one of them";
+        return Err(RecoverError::Option(problem.to_owned()));
+    }
     let regrows = recipe.train.as_ref().is_some_and(|train| train.regrow.is_some());
-    if regrows && !only_single_weights(request.plan) {
+    if regrows && !(only_single_weights(request.plan) && has_no_pattern(request.model)) {
         let problem = "regrowth moves single zeros, so it does not go with patterns, channels or blocks";
         return Err(RecoverError::Option(problem.to_owned()));
     }
@@ -199,6 +204,20 @@ pub fn recover(request: &Request<'_>, listen: Listener<'_>) -> Result<Recovery, 
 fn only_single_weights(plan: &Plan) -> bool {
     let element = |granularity| granularity == crate::prune::Granularity::Element;
     !plan.is_structural() && !plan.shrink && plan.layers.values().all(|d| d.is_dense() || element(d.granularity))
+}
+
+/// Whether the zeros of no layer are those of an N:M pattern, which would be lost if they moved.
+fn has_no_pattern(model: &Model) -> bool {
+    const PATTERNS: [(u8, u8); 3] = [(2, 4), (1, 4), (4, 8)];
+    let layers = layers_of(model);
+    let mut weights = layers.iter().filter_map(|layer| Some((layer, model.tensors.get(&layer.weight)?)));
+    weights.all(|(layer, weight)| {
+        let zeros = weight.to_f32().iter().filter(|v| **v == 0.0).count();
+        let holds = |&(kept, of): &(u8, u8)| {
+            zeros * usize::from(of) >= weight.len() * usize::from(of - kept) && holds(layer, weight, kept, of)
+        };
+        zeros == 0 || zeros * 10 > weight.len() * 8 || !PATTERNS.iter().any(holds)
+    })
 }
 
 /// Weights of layers that are zero, and all of them.

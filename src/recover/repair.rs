@@ -182,10 +182,13 @@ fn repair_layer(
         Sink::RunningMean(name) => (name, -1.0),
         Sink::Nowhere => return Ok(Ok(solved.errors)),
     };
-    if let Some(tensor) = repaired.tensors.get(&name).filter(|tensor| tensor.len() == solved.missing.len()) {
-        let moved =
-            tensor.to_f32().iter().zip(&solved.missing).map(|(v, m)| (f64::from(*v) + sign * m) as f32).collect();
-        let moved = in_dtype(tensor, moved)?;
+    let now = repaired.tensors.get(&name).filter(|tensor| tensor.len() == solved.missing.len());
+    if let (Some(now), Some(before)) = (now, before.tensors.get(&name)) {
+        // From the bias that the outputs to come near to have, not from what training may have made of it.
+        let (values, before) = (now.to_f32(), before.to_f32());
+        let each = values.iter().zip(before.iter()).zip(&solved.missing);
+        let moved = each.map(|((now, before), m)| m.map_or(*now, |m| (f64::from(*before) + sign * m) as f32)).collect();
+        let moved = in_dtype(now, moved)?;
         repaired.tensors.insert(name, moved);
     }
     Ok(Ok(solved.errors))
@@ -205,8 +208,8 @@ struct Solve<'a> {
 
 struct Solved {
     weight: Vec<f32>,
-    /// By output, what its mean lacks of that before pruning; 0 for outputs without weights.
-    missing: Vec<f64>,
+    /// By output, what its mean lacks of that before pruning, biases aside; none for outputs without weights.
+    missing: Vec<Option<f64>>,
     errors: (f64, f64),
 }
 
@@ -217,7 +220,7 @@ impl Solve<'_> {
         let groups = moments.groups.len();
         let per_group = (matrix.rows.len() / groups).max(1);
         let mut weight = new.to_vec();
-        let mut missing = vec![0.0; matrix.rows.len()];
+        let mut missing = vec![None; matrix.rows.len()];
         let (mut whole, mut before, mut after) = (0.0, 0.0, 0.0);
         for (index, group) in moments.groups.iter().enumerate() {
             let outputs = index * per_group..((index + 1) * per_group).min(matrix.rows.len());
@@ -246,7 +249,7 @@ impl Solve<'_> {
                     let mean = |sums: &[f64], row: &[f64]| {
                         row.iter().zip(sums).map(|(w, s)| w * s).sum::<f64>() / moments.count.max(1.0)
                     };
-                    missing[output] = mean(&group.z, old) - mean(&group.x, row);
+                    missing[output] = Some(mean(&group.z, old) - mean(&group.x, row));
                 }
             }
         }
@@ -331,6 +334,19 @@ mod tests {
             let far = distance(&model, &pruned);
             assert!(distance(&model, &repaired) < far, "{architecture:?} {granularity:?}");
         }
+    }
+
+    #[test]
+    fn biases_that_were_trained_away_come_back_to_those_of_the_dense_model() {
+        let model = Architecture::Mlp300100.build(5).unwrap();
+        let mut tuned = cut(&model, Granularity::Element, 0.3);
+        let shape = model.tensors["fc1.bias"].shape().to_vec();
+        tuned.tensors.insert("fc1.bias".to_owned(), Tensor::from_f32(shape, vec![5.0; 300]).unwrap());
+        let options = RepairOptions { weights: false, ..RepairOptions::default() };
+        let asked = (Calibration { examples: 64, seed: 0 }, options);
+        let (repaired, _) = repair(&model, &tuned, &images(64), asked, &mut go_on).unwrap();
+        assert!(repaired.tensors["fc1.bias"].to_f32().iter().all(|bias| bias.abs() < 2.0), "not 5 and more");
+        assert!(distance(&model, &repaired) < distance(&model, &tuned));
     }
 
     #[test]

@@ -37,11 +37,10 @@ impl Default for Regrow {
 }
 
 impl Regrow {
-    /// What is exchanged when `epoch`, from 1, begins.
-    pub(super) fn share(self, epoch: u32, epochs: u32) -> Option<f64> {
-        let last = self.until * f64::from(epochs);
-        let progress = f64::from(epoch - 1) / last.max(1.0);
-        (epoch > 1 && progress < 1.0).then(|| self.share * 0.5 * (1.0 + (PI * progress).cos()))
+    /// What is exchanged at a `position` of the run, 0 to 1.
+    pub(super) fn share(self, position: f64) -> Option<f64> {
+        let progress = position / self.until.max(f64::MIN_POSITIVE);
+        (progress < 1.0).then(|| self.share * 0.5 * (1.0 + (PI * progress).cos()))
     }
 }
 

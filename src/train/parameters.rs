@@ -23,12 +23,12 @@ impl Parameters {
     /// Takes the variables by tensor name and sets what `options` mask to zero.
     ///
     /// # Errors
-    /// [`TrainError::Mask`] if a mask fits no variable.
+    /// [`TrainError::Mask`] if a mask has another length than its variable. What does not train keeps its zeros anyway.
     pub fn new(parameters: &[Parameter], options: &TrainOptions) -> Result<Self, TrainError> {
         let unfit = options
             .masks
             .iter()
-            .find(|(name, keep)| !parameters.iter().any(|p| p.name == *name && p.var.elem_count() == keep.len()));
+            .find(|(name, keep)| parameters.iter().any(|p| p.name == *name && p.var.elem_count() != keep.len()));
         if let Some((name, _)) = unfit {
             return Err(TrainError::Mask(name.to_owned()));
         }

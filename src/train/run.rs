@@ -75,7 +75,7 @@ pub fn train(task: &Task<'_>, observe: Observer<'_>) -> Result<TrainOutcome, Tra
     let start = EpochReport { epochs: options.epochs, ..start };
     let mut written = Instant::now();
     let ended = loop {
-        if let Some(ended) = is_over(options, &state, run.is_late()) {
+        if let Some(ended) = is_over(options, &state, run.is_spent()) {
             break ended;
         }
         let epoch = state.epochs.len() as u32 + 1;
@@ -92,7 +92,7 @@ pub fn train(task: &Task<'_>, observe: Observer<'_>) -> Result<TrainOutcome, Tra
         let wish = run.tell(&report, observe);
         state.epochs.push(report);
         let stopping = wish.is_break() && epoch < options.epochs;
-        let over = stopping || is_over(options, &state, run.is_late()).is_some();
+        let over = stopping || is_over(options, &state, run.is_spent()).is_some();
         if let Some(path) = task.checkpoint
             && (over || written.elapsed() >= BETWEEN_CHECKPOINTS || epoch == 1)
         {
@@ -252,6 +252,11 @@ impl<'a> Run<'a> {
         self.options.seconds.is_some_and(|most| self.before + self.seconds() >= most)
     }
 
+    /// Whether the epochs that are over have used up the time. Between epochs, when none runs.
+    fn is_spent(&self) -> bool {
+        self.options.seconds.is_some_and(|most| self.before >= most)
+    }
+
     fn tell(&mut self, report: &EpochReport, observe: Observer<'_>) -> ControlFlow<()> {
         let start = Instant::now();
         let wish = observe(report);
@@ -283,8 +288,8 @@ impl<'a> Run<'a> {
         for (index, indices) in order.chunks_exact(self.batch).enumerate() {
             let (step, steps) = self.position(epoch, index);
             let rate = self.options.learning_rate * self.options.schedule.factor(step, steps);
-            let regrown = self.options.regrow.and_then(|regrow| regrow.share(epoch, self.options.epochs));
-            let regrown = regrown.filter(|_| index == 0);
+            let regrown = self.options.regrow.filter(|_| index == 0 && epoch > 1);
+            let regrown = regrown.and_then(|regrow| regrow.share(step as f64 / steps.max(1) as f64));
             let (batch_loss, hits) = self.step(epoch, indices, (rate, regrown), &mut gradient)?;
             if !batch_loss.is_finite() {
                 return Err(TrainError::Diverged { epoch, loss: batch_loss });
@@ -303,6 +308,7 @@ impl<'a> Run<'a> {
                 break;
             }
         }
+        report.seconds = self.seconds();
         self.before += report.seconds;
         Ok(Some(report))
     }
@@ -593,6 +599,16 @@ mod tests {
         assert_eq!(outcome.ended, Ended::OutOfTime);
         let last = outcome.epochs.last().unwrap();
         assert!(outcome.epochs.len() < 100_000 && last.learning_rate < 0.005, "{last:?}");
+    }
+
+    #[test]
+    fn a_time_budget_counts_every_epoch_once() {
+        // Epochs of about 100 ms, most of which the observer does not spend waiting.
+        let options = TrainOptions { epochs: 1000, seconds: Some(1.0), batch: 2, ..options() };
+        let outcome = train(&Task::new(&tiny(), &stripes(1500), &options), &mut quiet).unwrap();
+        let spent: f64 = outcome.epochs.iter().map(|epoch| epoch.seconds).sum();
+        assert_eq!(outcome.ended, Ended::OutOfTime);
+        assert!(spent >= 1.0, "it ended after {spent} s of 1 s");
     }
 
     #[test]

@@ -132,9 +132,13 @@ impl eframe::App for Window {
         self.show(ui);
     }
 
+    /// Also while the window is hidden, when nothing is drawn: what arrives must not pile up.
+    fn logic(&mut self, _: &Context, _: &mut EframeFrame) {
+        self.session.poll();
+    }
+
     fn on_exit(&mut self, _: Option<&eframe::glow::Context>) {
-        self.session.dispatch(Command::CancelJobs);
-        self.session.save_settings();
+        self.session.close();
     }
 
     fn clear_color(&self, visuals: &egui::Visuals) -> [f32; 4] {

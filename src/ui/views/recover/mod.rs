@@ -130,6 +130,9 @@ fn standing(run: &RecoveryRun) -> String {
             let all = f64::from(live.epochs) * live.total as f64;
             let done = f64::from(live.epoch - 1) * live.total as f64 + live.done as f64;
             let left = if speed > 0.0 { (all - done) / speed } else { 0.0 };
+            let before = run.epochs.iter().filter(|(step, _)| step == now).map(|(_, epoch)| epoch.seconds).sum::<f64>();
+            let used = if live.finished { before } else { before + live.seconds };
+            let left = run.seconds.map_or(left, |most| left.min((most - used).max(0.0)));
             let left = figures::time_left(Duration::from_secs_f64(left));
             let zeros = run.rungs.last().map_or(0, |rung| rung.zeros);
             format!(
