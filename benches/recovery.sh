@@ -40,9 +40,10 @@ if wanted mlp; then
 fi
 if wanted lenet; then
     lenet="$models/lenet-5.safetensors"
-    measure lenet-5-12x  "$lenet" $common --lr 0.05 --epochs 5 --schedule agp:0.6..0.9167/3
-    measure lenet-5-40x  "$lenet" $common --lr 0.05 --epochs 5 --schedule agp:0.7..0.975/4
-    measure lenet-5-108x "$lenet" $common --lr 0.05 --epochs 5 --schedule agp:0.7..0.99075/5
+    common="--scope global --augment flip --label-smoothing 0.1 --weight-decay 0.0005 --lr 0.06 --epochs 8"
+    measure lenet-5-12x  "$lenet" $common --schedule agp:0.6..0.9167/3
+    measure lenet-5-40x  "$lenet" $common --schedule agp:0.7..0.975/4
+    measure lenet-5-108x "$lenet" $common --schedule agp:0.7..0.99075/5
 fi
 if wanted sigma; then
     [ -f "$out/mlp-512.safetensors" ] || "$secateur" train mlp-512 --data "$data" -o "$out/mlp-512.safetensors" --quiet
