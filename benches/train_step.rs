@@ -6,7 +6,7 @@ mod nets;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor as CandleTensor, bail};
 use secateur::exec::{BatchNormMode, TrainProgram};
-use secateur::model::Model;
+use secateur::model::{Architecture, Model};
 use std::time::Instant;
 
 const BATCH: usize = 128;
@@ -47,8 +47,13 @@ fn main() {
     let labels: Vec<u32> = (0..BATCH as u32).map(|i| i * 7 % 10).collect();
     let labels =
         CandleTensor::from_vec(labels, BATCH, &Device::Cpu).and_then(|t| t.to_dtype(DType::U32)).expect("fits");
-    let nets: [(&str, Model); 3] =
-        [("mlp-300-100", nets::mlp()), ("lenet-5", nets::lenet5()), ("resnet-8", nets::resnet8())];
+    let bundled = Architecture::ResNet8.build(1).expect("shapes fit");
+    let nets: [(&str, Model); 4] = [
+        ("mlp-300-100", nets::mlp()),
+        ("lenet-5", nets::lenet5()),
+        ("resnet-8", nets::resnet8()),
+        ("bundled-resnet-8", bundled),
+    ];
     let net = std::env::args().skip(1).find(|a| nets.iter().any(|(name, _)| a == name));
     for (name, model) in nets.iter().filter(|(name, _)| net.as_deref().is_none_or(|net| net == *name)) {
         let mut program = TrainProgram::new(model).expect("model trains");
@@ -56,6 +61,6 @@ fn main() {
         runs.sort_by(|a, b| a[2].total_cmp(&b[2]));
         let [forward, backward, all] = runs[runs.len() / 2].map(|s| s * 1e3);
         let least = runs[0][2] * 1e3;
-        println!("{name:<12} step {all:8.2} ms (least {least:8.2}): forward {forward:8.2}, backward {backward:8.2}");
+        println!("{name:<16} step {all:8.2} ms (least {least:8.2}): forward {forward:8.2}, backward {backward:8.2}");
     }
 }

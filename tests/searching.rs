@@ -1,31 +1,13 @@
 //! `sensitivity`, `sweep` and `merge`, from outside.
 
+use super::support::{json, refusal, run};
 use secateur::data::{Dataset, Split};
 use secateur::formats;
 use secateur::model::Architecture;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use tempfile::TempDir;
-
-fn run(line: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_secateur")).args(line.split_whitespace()).output().unwrap()
-}
-
-fn json(line: &str) -> Value {
-    let output = run(&format!("{line} --json"));
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn refusal(line: &str) -> String {
-    let output = run(line);
-    assert_eq!(output.status.code(), Some(1), "{line}");
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.starts_with("error: ") && text.lines().count() == 1, "{text}");
-    text.trim_end().to_owned()
-}
 
 fn sample_data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_models/fashion-mnist")

@@ -139,6 +139,10 @@ impl Session {
                 self.effects.push(Effect::CopyText(line.text));
                 self.messages.say(Severity::Info, "The command line is on the clipboard.");
             }
+            None if self.project.as_ref().is_some_and(|p| p.is_recovered() || p.plan().recalibrate) => {
+                let text = "What was recovered here took several steps: `secateur recover --help` has the same rungs.";
+                self.messages.say(Severity::Info, text);
+            }
             None => self.messages.say(Severity::Info, "Nothing is pruned yet, so there is no command to copy."),
         }
     }

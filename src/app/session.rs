@@ -247,7 +247,7 @@ impl Session {
 
     /// The command that does the same as the plan on screen without a window.
     pub fn command_line(&self) -> Option<CommandLine> {
-        let project = self.project().filter(|project| !project.is_recovered())?;
+        let project = self.project().filter(|project| !project.is_recovered() && !project.plan().recalibrate)?;
         let path = project.opened.model.origin.path.as_deref().unwrap_or_else(|| Path::new("model.safetensors"));
         let saved = self.plan_file.as_ref().filter(|(_, plan)| plan == project.plan()).map(|(path, _)| path.as_path());
         let line = super::command_line((path, &self.here), &project.opened, project.plan(), saved)?;

@@ -1,10 +1,12 @@
 use super::args::Global;
-use super::failure::Outcome;
+use super::failure::{Interrupted, Outcome};
 use super::interrupt;
+use crate::export::ExportError;
 use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// Where a command's words go: results to stdout, everything else to stderr.
@@ -83,5 +85,24 @@ impl Console {
         bar.set_message(label.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
+    }
+
+    /// Has a file written, with a bar; interrupted, nothing was written.
+    pub fn writing<T>(
+        &self,
+        label: &str,
+        write: impl FnOnce(&mut dyn FnMut(u64, u64) -> ControlFlow<()>) -> Result<T, ExportError>,
+    ) -> anyhow::Result<T> {
+        let bar = self.progress(label, 1);
+        let outcome = write(&mut |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+            interrupt::check()
+        });
+        bar.finish_and_clear();
+        match outcome {
+            Err(ExportError::Cancelled) => Err(Interrupted.into()),
+            other => Ok(other?),
+        }
     }
 }

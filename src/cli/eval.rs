@@ -34,6 +34,24 @@ pub(super) struct Report {
     title: String,
 }
 
+/// Accuracy on labelled examples, in 0..=1.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Measured {
+    pub n: usize,
+    pub top1: f64,
+    /// 95 % Wilson interval of `top1`.
+    pub interval: [f64; 2],
+    /// Mean cross-entropy in nats; `null` if no example has finite scores.
+    pub loss: Option<f64>,
+}
+
+impl Measured {
+    pub fn of(evaluation: &Evaluation) -> Self {
+        let (low, high) = evaluation.interval();
+        Self { n: evaluation.n, top1: evaluation.top1(), interval: [low, high], loss: evaluation.loss() }
+    }
+}
+
 #[derive(Serialize)]
 struct ClassReport {
     name: String,

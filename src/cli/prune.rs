@@ -11,7 +11,7 @@ use crate::data::{Dataset, Split};
 use crate::eval::{self, Agreement, EvalOptions, Evaluation, Probe, gives_scores};
 use crate::exec::ExampleInputs;
 use crate::exec::latency;
-use crate::export::{self, ExportError, ExportReport};
+use crate::export::{self, ExportReport};
 use crate::formats;
 use crate::model::{Model, layers_of};
 use crate::prune::{self, Plan, Subject};
@@ -148,18 +148,8 @@ fn export_plan(
     args: &PruneArgs,
     console: &Console,
 ) -> anyhow::Result<ExportReport> {
-    let bar = console.progress("exporting", 1);
     let request = export::Request { subject: *subject, plan, data, sizes: &taken.sizes, path: &args.output };
-    let outcome = export::export(&request, &mut |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-        interrupt::check()
-    });
-    bar.finish_and_clear();
-    match outcome {
-        Err(ExportError::Cancelled) => Err(Interrupted.into()),
-        other => Ok(other?),
-    }
+    console.writing("exporting", |observe| export::export(&request, observe))
 }
 
 /// Measures the source and the exported file, not the model in memory.

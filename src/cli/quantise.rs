@@ -1,5 +1,5 @@
 use super::console::Console;
-use super::eval::{bind, compare, evaluate};
+use super::eval::{Measured, bind, compare, evaluate};
 use super::failure::{At as _, Interrupted, Outcome};
 use super::interrupt;
 use super::quantise_args::QuantiseArgs;
@@ -7,8 +7,7 @@ use super::sizes::{SizesReport, Taken};
 use super::table::Table;
 use crate::app::figures;
 use crate::data::{Dataset, Split};
-use crate::eval::{self, Agreement, EvalOptions, Evaluation, Probe, gives_scores};
-use crate::export::ExportError;
+use crate::eval::{self, Agreement, EvalOptions, Probe, gives_scores};
 use crate::formats;
 use crate::model::Model;
 use crate::prune::Calibration;
@@ -43,24 +42,6 @@ struct Report {
     layers: Vec<QuantisedLayer>,
     #[serde(flatten)]
     sizes: Option<SizesReport>,
-}
-
-/// Accuracy on labelled examples, in 0..=1.
-#[derive(Serialize)]
-struct Measured {
-    n: usize,
-    top1: f64,
-    /// 95 % Wilson interval of `top1`.
-    interval: [f64; 2],
-    /// Mean cross-entropy in nats; `null` if no example has finite scores.
-    loss: Option<f64>,
-}
-
-impl Measured {
-    fn of(evaluation: &Evaluation) -> Self {
-        let (low, high) = evaluation.interval();
-        Self { n: evaluation.n, top1: evaluation.top1(), interval: [low, high], loss: evaluation.loss() }
-    }
 }
 
 pub(super) fn quantise(args: &QuantiseArgs, console: &Console) -> Outcome {
@@ -155,17 +136,8 @@ fn write(
     args: &QuantiseArgs,
     console: &Console,
 ) -> anyhow::Result<QuantisedFile> {
-    let bar = console.progress("exporting", 1);
-    let outcome = quantise::export(model, quantised, data, &taken.sizes, &args.output, &mut |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-        interrupt::check()
-    });
-    bar.finish_and_clear();
-    match outcome {
-        Err(ExportError::Cancelled) => Err(Interrupted.into()),
-        other => Ok(other?),
-    }
+    console
+        .writing("exporting", |observe| quantise::export(model, quantised, data, &taken.sizes, &args.output, observe))
 }
 
 /// The written file beside the model as it was.

@@ -1,7 +1,7 @@
 use super::args::PruneArgs;
 use super::calibration;
 use super::console::Console;
-use super::eval::{bind, evaluate};
+use super::eval::{Measured, bind, evaluate};
 use super::failure::{At as _, Interrupted, Outcome};
 use super::interrupt;
 use super::plan_flags::{check_plan_target, criteria_of, plan_of};
@@ -9,8 +9,7 @@ use super::recover_args::RecoverArgs;
 use super::recover_text::{epoch_line, rung_line, text};
 use super::sizes::Taken;
 use crate::data::{DataError, Dataset, Split};
-use crate::eval::Evaluation;
-use crate::export::{self, ExportError, Proven, provenance};
+use crate::export::{self, Proven, provenance};
 use crate::formats;
 use crate::model::{Architecture, Model, layers_of};
 use crate::prune::{self, Calibration, Plan, Subject};
@@ -63,24 +62,6 @@ pub(super) struct Epoch {
     pub step: u32,
     #[serde(flatten)]
     pub report: EpochReport,
-}
-
-/// Accuracy on labelled examples, in 0..=1.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Measured {
-    pub n: usize,
-    pub top1: f64,
-    /// 95 % Wilson interval of `top1`.
-    pub interval: [f64; 2],
-    /// Mean cross-entropy in nats.
-    pub loss: Option<f64>,
-}
-
-impl Measured {
-    fn of(evaluation: &Evaluation) -> Self {
-        let (low, high) = evaluation.interval();
-        Self { n: evaluation.n, top1: evaluation.top1(), interval: [low, high], loss: evaluation.loss() }
-    }
 }
 
 pub(super) fn recover(args: &RecoverArgs, console: &Console) -> Outcome {
@@ -317,15 +298,5 @@ fn stamp(model: &mut Model, source: &Model, plan: &Plan) -> anyhow::Result<()> {
 
 fn write(model: &Model, data: &Dataset, args: &PruneArgs, console: &Console) -> anyhow::Result<Proven> {
     let taken = Taken::of(&args.sizes, model, &args.model)?;
-    let bar = console.progress("writing", 1);
-    let outcome = export::export_model(model, Some(data), &taken.sizes, &args.output, &mut |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-        interrupt::check()
-    });
-    bar.finish_and_clear();
-    match outcome {
-        Err(ExportError::Cancelled) => Err(Interrupted.into()),
-        other => Ok(other?),
-    }
+    console.writing("writing", |observe| export::export_model(model, Some(data), &taken.sizes, &args.output, observe))
 }

@@ -1,6 +1,7 @@
 //! The report of `recover` for people, and its lines as work goes on.
 
-use super::recover::{Measured, Report};
+use super::eval::Measured;
+use super::recover::Report;
 use super::table::Table;
 use crate::app::figures;
 use crate::export::Equality;

@@ -8,7 +8,7 @@ use super::plan_flags::{self, check_plan_target};
 use super::search_args::SolveArgs;
 use super::solve_text::{self, text};
 use crate::data::Dataset;
-use crate::export::{self, ExportError, ExportReport};
+use crate::export::{self, ExportReport};
 use crate::formats;
 use crate::model::{Model, Sizes, layers_of};
 use crate::prune::{self, Allocation, Granularity, GroupPlan, LayerPlan, Plan, Share, Subject};
@@ -270,17 +270,7 @@ fn run(request: &SolveRequest<'_>, (args, title): (&SolveArgs, &str), console: &
 /// Writes the plan's model, proven on held-out examples.
 fn write(request: &SolveRequest<'_>, plan: &Plan, args: &SolveArgs, console: &Console) -> anyhow::Result<ExportReport> {
     let Some(path) = &args.output else { bail!("there is no file to write") };
-    let bar = console.progress("exporting", 1);
     let sizes = Sizes::default();
     let export = export::Request { subject: request.subject, plan, data: Some(request.held_out), sizes: &sizes, path };
-    let outcome = export::export(&export, &mut |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-        interrupt::check()
-    });
-    bar.finish_and_clear();
-    match outcome {
-        Err(ExportError::Cancelled) => Err(Interrupted.into()),
-        other => Ok(other?),
-    }
+    console.writing("exporting", |observe| export::export(&export, observe))
 }

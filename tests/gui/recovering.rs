@@ -23,6 +23,17 @@ fn accuracy(driver: &Driver) -> f64 {
     driver.session().scoreboard().pruned.current().unwrap().top1()
 }
 
+/// Accuracy of a file on the open data.
+fn measured(driver: &Driver, path: &std::path::Path) -> f64 {
+    let opened = secateur::formats::open(path).unwrap();
+    let bound = secateur::exec::Program::compile(&opened).unwrap().bind(&opened).unwrap();
+    let data = driver.session().data().unwrap().clone();
+    let options = secateur::eval::EvalOptions::for_data(&opened, &data);
+    let go_on = &mut |_: &secateur::eval::Evaluation| std::ops::ControlFlow::Continue(());
+    let found = secateur::eval::evaluate(&bound, &data, &options, go_on).unwrap();
+    found.top1()
+}
+
 #[test]
 fn accuracy_returns_and_every_rung_is_a_step_that_can_be_gone_back_to() {
     let mut driver = cut();
@@ -73,13 +84,7 @@ fn a_recovered_network_is_quantised_and_the_exported_file_is_as_accurate_as_show
     let path = folder.path().join("q.onnx");
     driver.send(Command::Export(path.clone()));
     driver.settle();
-    let opened = secateur::formats::open(&path).unwrap();
-    let bound = secateur::exec::Program::compile(&opened).unwrap().bind(&opened).unwrap();
-    let data = driver.session().data().unwrap().clone();
-    let options = secateur::eval::EvalOptions::for_data(&opened, &data);
-    let go_on = &mut |_: &secateur::eval::Evaluation| std::ops::ControlFlow::Continue(());
-    let found = secateur::eval::evaluate(&bound, &data, &options, go_on).unwrap();
-    assert_eq!(found.top1(), shown);
+    assert_eq!(measured(&driver, &path), shown);
 }
 
 #[test]
@@ -111,4 +116,29 @@ fn nothing_to_recover_is_said_in_a_sentence() {
     driver.send(Command::ShowTab(Tab::Recover));
     assert!(driver.session().why_no_recovery().unwrap().contains("draw a threshold first"));
     assert!(!driver.session().can_recalibrate(), "LeNet-5 has no batch-norm");
+}
+
+#[test]
+fn batch_norms_recalibrated_in_the_preview_are_what_is_exported() {
+    let mut driver = Driver::on_sample();
+    let samples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sample_models");
+    driver.send(Command::OpenModel(samples.join("resnet-8.safetensors")));
+    driver.settle();
+    driver.send(Command::CutGlobally { target: Target::All, sparsity: 0.8 });
+    driver.settle();
+    let cut = accuracy(&driver);
+    driver.send(Command::ShowTab(Tab::Recover));
+    driver.harness.get_by_label("Recalibrate batch-norms in the preview").click();
+    driver.settle();
+    let shown = accuracy(&driver);
+    assert!(shown > cut + 0.2, "{cut} to {shown}");
+    assert!(driver.session().command_line().is_none(), "no single command does the same");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.safetensors");
+    driver.send(Command::Export(path.clone()));
+    driver.settle();
+    assert_eq!(measured(&driver, &path), shown);
+    driver.send(Command::Undo);
+    driver.settle();
+    assert_eq!(accuracy(&driver), cut);
 }
